@@ -1,0 +1,86 @@
+"""What moves through a dataflow: the records of one poll of one partition, and the account of what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+
+class Rejected(NamedTuple):
+    """A record that can't be delivered, on its way to the dead letter."""
+
+    value: bytes
+    offset: int
+    cause: str
+    """A short fixed phrase that the ledger counts by, such as `not JSON`."""
+    detail: str
+    """The whole reason, for the person who reads the dead letter."""
+
+
+class Account:
+    """What has been read, and what the steps so far have taken out, with the cause.
+
+    It travels with its batch, also when no record is left, so that the sink's ledger is exact.
+    """
+
+    __slots__ = ("dropped", "gaps", "read", "read_bytes", "rejected")
+
+    def __init__(self, read: int = 0, read_bytes: int = 0) -> None:
+        self.read = read
+        self.read_bytes = read_bytes
+        self.dropped: dict[str, int] = {}
+        self.rejected: list[Rejected] = []
+        self.gaps = 0
+        """Offsets that the source could not read because they no longer exist; never part of `read`."""
+
+    def drop(self, cause: str, count: int) -> None:
+        """Note that `count` records were dropped by the rule or cause of this name."""
+        if count:
+            self.dropped[cause] = self.dropped.get(cause, 0) + count
+
+    def copy(self) -> Account:
+        """Return an account that later steps of another destination may add to."""
+        twin = Account(self.read, self.read_bytes)
+        twin.dropped = dict(self.dropped)
+        twin.rejected = list(self.rejected)
+        twin.gaps = self.gaps
+        return twin
+
+
+class Batch:
+    """The records of one poll of one partition, as columns: the i-th of each column is one record.
+
+    Args:
+        topic: The topic, or the file.
+        partition: The partition's number.
+        values: The raw bytes. After decode each is valid UTF-8, one JSON object without raw newlines that begins with `{`.
+        offsets: Where each record stands in its partition.
+        account: What was read and what has become of it; made from the values when left out.
+        arrived: When each record was written to the topic, or read: a function of its index, in epoch seconds.
+    """
+
+    __slots__ = ("account", "arrived", "ids", "offsets", "partition", "records", "size", "topic", "values")
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        values: list[bytes],
+        offsets: Sequence[int],
+        account: Account | None = None,
+        arrived: Callable[[int], float] | None = None,
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.values = values
+        self.offsets = offsets
+        self.size = sum(map(len, values))
+        self.account = account or Account(len(values), self.size)
+        self.arrived = arrived
+        self.records: list[Any] = []
+        """The projected records; filled by decode."""
+        self.ids: list[str] = []
+        """The record's own id, else topic-partition-offset; filled by decode."""
+
+    def __len__(self) -> int:
+        return len(self.values)

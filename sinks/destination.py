@@ -1,0 +1,150 @@
+"""The contract between the delivery engine and a destination: what a module in sinks/ has to provide.
+
+A destination knows its wire format and how to read its answers. Everything else (batching, threads, retries, splitting,
+dead letters, the ledger) is the engine's, in sinks/delivery.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Getter = Callable[[Any], Any]
+"""Reads one logical field from a projected record; None where it is missing."""
+
+UNLIMITED = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the destination takes at most, from its protocol page."""
+
+    request_bytes: int = UNLIMITED
+    """Of one request's body before compression, framing included."""
+    request_records: int = UNLIMITED
+    record_bytes: int = UNLIMITED
+    """Of one encoded record; a larger one is dead-lettered without being sent."""
+
+
+@dataclass(slots=True)
+class Records:
+    """The records of one request, as columns: the i-th of each column is one record."""
+
+    values: list[bytes] = field(default_factory=list)
+    """Raw bytes: valid UTF-8, one JSON object that begins with `{`, no raw newline."""
+    ids: list[str] = field(default_factory=list)
+    """The record's own id, else topic-partition-offset; never empty."""
+    records: list[Any] = field(default_factory=list)
+    """The projected records, to be read with getters."""
+    arrived: float = 0.0
+    """Epoch seconds at which the first was read; stands in for a missing timestamp."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Every record was taken; `duplicates` of them the destination already had."""
+
+    duplicates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Some records were taken; the rest is named by index within the request."""
+
+    rejected: dict[int, tuple[str, str]]
+    """index -> (short fixed cause, the destination's reason); these are dead-lettered."""
+    retry: Sequence[int] = ()
+    """Sent again after a backoff."""
+    reason: str = ""
+    """Why the ones in `retry` weren't taken."""
+    after: float | None = None
+    """Seconds to wait that the destination asked for."""
+    duplicates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Nothing was taken, and the same request may succeed later."""
+
+    reason: str
+    after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """Nothing was taken because the request is too large; halves may succeed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """Nothing was taken because of something in the request; halves are tried until the culprit is alone."""
+
+    cause: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Nothing was taken, for a reason that a person has to mend: a credential, a permission, a missing index.
+
+    It is tried again slowly for as long as it takes; nothing is dropped.
+    """
+
+    issue: str
+    """In words a person can act on, with the name of the setting to fix. Never a secret."""
+
+
+Outcome = Delivered | Partial | Retry | TooLarge | Invalid | Hold
+
+
+class Destination(Protocol):
+    """One destination, as the engine drives it.
+
+    `encode`, `frame` and `send` are called from several sender threads at once unless `serial` is true.
+    """
+
+    limits: Limits
+    serial: bool
+    """True when requests must be sent one after another, in order (a file, a terminal)."""
+
+    def encode(self, records: Records) -> list[bytes]:
+        """Return each record in the wire format, in order. Must not block, and must not raise for any valid record."""
+        ...
+
+    def frame(self, pieces: list[bytes]) -> bytes:
+        """Return the body of one request made of these encoded records."""
+        ...
+
+    def send(self, body: bytes, count: int) -> Outcome:
+        """Deliver one body of `count` records. May block up to the timeout; raises only for defects."""
+        ...
+
+    def checkpoint(self) -> Any:
+        """Make what was sent durable and return plain state to resume from, or None. Called at each epoch's end."""
+        ...
+
+    def close(self) -> None:
+        """Release connections and files. Called once, after the last send."""
+        ...
+
+
+class DestinationSettings(Protocol):
+    """The part of a destination's pydantic model that the flow needs beside the model's own fields."""
+
+    def fields(self) -> set[str]:
+        """Return the logical fields that `encode` reads, as dotted paths."""
+        ...
+
+    def open(self, getter: Callable[[str], Getter], resume: Any) -> Destination:
+        """Return the destination, ready to send. `resume` is what `checkpoint` returned last, or None.
+
+        Raises:
+            DestinationError: It can't be used at all.
+        """
+        ...

@@ -1,0 +1,69 @@
+"""What every source shares: the contract with the flow that runs it.
+
+A source is a Bytewax FixedPartitionedSource whose partitions give lists of `Batch`. It stops handing out when the flow has
+no room, and ends each partition when the flow is stopping, so that Bytewax records the last epoch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bytewax.inputs import StatefulSourcePartition
+
+from logweir.batch import Batch
+from logweir.events import Events
+
+IDLE_WAIT = timedelta(milliseconds=20)
+"""How long a partition with nothing to give, or no room to give it to, sleeps."""
+
+
+@dataclass(slots=True)
+class SourceContext:
+    """What a source needs to know of the flow that runs it."""
+
+    events: Events
+    room: Callable[[], int]
+    """Bytes that may be handed out now; zero or less when the destinations have enough in flight."""
+    taken: Callable[[int], None]
+    """Tells the flow how many bytes were handed out."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the flow is to end: each partition then raises StopIteration."""
+    restart: Callable[[str], None] = lambda reason: None
+    """Asks the supervisor for a graceful restart, such as when a topic has grown."""
+    group: str = ""
+    """The consumer group of this dataflow."""
+
+
+class SourcePartition(StatefulSourcePartition[Batch, Any]):
+    """A partition that respects the flow's room and its stop. Subclasses implement `read`, `snapshot` and `close`."""
+
+    def __init__(self, context: SourceContext) -> None:
+        self.context = context
+        self._idle = False
+
+    def read(self, room: int) -> list[Batch]:
+        """Return what can be had at once, about `room` bytes at most, or nothing. Must not block.
+
+        Raises:
+            StopIteration: There will never be more.
+        """
+        raise NotImplementedError
+
+    def next_batch(self) -> list[Batch]:
+        """Return batches within the room that the flow has."""
+        if self.context.stopping.is_set():
+            raise StopIteration
+        room = self.context.room()
+        batches = self.read(room) if room > 0 else []
+        self._idle = not batches
+        for batch in batches:
+            self.context.taken(batch.size)
+        return batches
+
+    def next_awake(self) -> datetime | None:
+        """Return at once after a batch, a little later after none."""
+        return datetime.now(UTC) + IDLE_WAIT if self._idle else None

@@ -1,0 +1,60 @@
+"""The events that a flow tells of itself, as structured log lines on stderr and to in-process listeners.
+
+    stream.added     a destination has started
+    stream.flushed   a request was delivered: records, bytes, seconds, attempts
+    stream.failed    records were dead-lettered: records, cause
+    stream.retry     a request is tried again: reason, attempt, wait
+    stream.overflow  the in-flight limit is reached; the source waits
+    stream.health    a destination became healthy or unhealthy: status, issue
+
+Beside these, `source.*` and `flow.*` tell of what a source or a process met (a gap, a restart). Each has `timestamp`,
+`event`, `severity` (a level) and `stream` (the destination's name) where it concerns one.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import IO, Any
+
+import orjson
+
+from logweir.record import SEVERITY, rfc3339
+
+Listener = Callable[[dict[str, Any]], None]
+
+
+class Events:
+    """Where a process tells its events: written from `threshold` up, listeners get every one.
+
+    Args:
+        out: A text stream for the log lines, None for none.
+        threshold: The least severe level that is written.
+    """
+
+    def __init__(self, out: IO[str] | None = None, threshold: str = "info") -> None:
+        self._out = out
+        self._threshold = SEVERITY[threshold]
+        self._listeners: list[Listener] = []
+        self._lock = threading.Lock()
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` with each event from now on. It runs on the thread that tells the event and must not block."""
+        self._listeners.append(listener)
+
+    def tell(self, event: str, severity: str = "info", **fields: Any) -> None:
+        """Tell one event. Values must be plain JSON and hold no secret."""
+        written = self._out is not None and SEVERITY[severity] >= self._threshold
+        if not written and not self._listeners:
+            return
+        entry = {"timestamp": rfc3339(time.time()), "event": event, "severity": severity, **fields}
+        for listener in self._listeners:
+            listener(entry)
+        if written:
+            line = orjson.dumps(entry, default=str).decode() + "\n"
+            with self._lock:
+                stream = self._out or sys.stderr
+                stream.write(line)
+                stream.flush()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
@@ -56,10 +57,10 @@ class Batch:
         values: The raw bytes. After decode each is valid UTF-8, one JSON object without raw newlines that begins with `{`.
         offsets: Where each record stands in its partition.
         account: What was read and what has become of it; made from the values when left out.
-        arrived: When each record was written to the topic, or read: a function of its index, in epoch seconds.
+        arrived: When the first record was written to the topic, or read, in epoch seconds; stands in for missing timestamps.
     """
 
-    __slots__ = ("account", "arrived", "ids", "offsets", "partition", "records", "size", "topic", "values")
+    __slots__ = ("account", "arrived", "ids", "offsets", "partition", "records", "size", "times", "topic", "values")
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class Batch:
         values: list[bytes],
         offsets: Sequence[int],
         account: Account | None = None,
-        arrived: Callable[[int], float] | None = None,
+        arrived: float = 0.0,
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -76,7 +77,9 @@ class Batch:
         self.offsets = offsets
         self.size = sum(map(len, values))
         self.account = account or Account(len(values), self.size)
-        self.arrived = arrived
+        self.arrived = arrived or time.time()
+        self.times: list[float] = []
+        """When each record was written; only where the format has no timestamp of its own."""
         self.records: list[Any] = []
         """The projected records; filled by decode."""
         self.ids: list[str] = []

@@ -61,7 +61,7 @@ class SourcePartition(StatefulSourcePartition[Batch, Any]):
         batches = self.read(room) if room > 0 else []
         self._idle = not batches
         for batch in batches:
-            self.context.taken(batch.size)
+            self.context.taken(batch.account.read_bytes)
         return batches
 
     def next_awake(self) -> datetime | None:

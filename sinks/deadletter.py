@@ -1,0 +1,223 @@
+"""Dead letters: records that can't be delivered, kept with the reason, one by one, so that they can be sent again.
+
+In a directory each is one JSON line; in Kafka each is a message whose value is the original bytes and whose headers hold
+the rest. Both are durable when `flush` returns, which is before the epoch that read the record is recorded.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Protocol
+
+import orjson
+
+from logweir.errors import DestinationError
+from logweir.record import rfc3339
+
+
+class DeadLetter(NamedTuple):
+    """One record and why it could not be delivered."""
+
+    value: bytes
+    topic: str
+    partition: int
+    offset: int
+    cause: str
+    """A short fixed phrase, as the ledger counts it."""
+    reason: str
+    """In full, such as the destination's own words."""
+    attempts: int
+    """How often it was sent; 0 when it never was."""
+
+
+class DeadLetters(Protocol):
+    """Where one destination's dead letters go. Called from several sender threads."""
+
+    def write(self, letters: Sequence[DeadLetter]) -> None:
+        """Accept letters; they are durable after the next `flush`.
+
+        Raises:
+            OSError: They can't be kept now; the same call may succeed later.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Return when every accepted letter is durable.
+
+        Raises:
+            OSError: Some are not yet; the same call may succeed later.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what is held."""
+        ...
+
+
+class DirectoryDeadLetters:
+    """Appends to `<directory>/<destination>.ndjson`, one file for each sink partition.
+
+    Args:
+        directory: Made when the first letter is written.
+        destination: The destination's name.
+        partition: The sink partition's number.
+    """
+
+    def __init__(self, directory: Path, destination: str, partition: int) -> None:
+        suffix = f"-{partition}" if partition else ""
+        self._path = directory / f"{destination}{suffix}.ndjson"
+        self._destination = destination
+        self._file: IO[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def write(self, letters: Sequence[DeadLetter]) -> None:
+        """Append the letters."""
+        lines = b"".join(orjson.dumps(self._entry(letter)) + b"\n" for letter in letters)
+        with self._lock:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._path.open("ab", buffering=0)
+            start = self._file.seek(0, 2)
+            try:
+                written = self._file.write(lines)
+                if written != len(lines):
+                    msg = f"{self._path}: wrote {written} of {len(lines)} bytes"
+                    raise OSError(msg)
+            except OSError:
+                self._file.truncate(start)
+                raise
+
+    def flush(self) -> None:
+        """Sync the file."""
+        with self._lock:
+            if self._file is not None:
+                os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+    def _entry(self, letter: DeadLetter) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            "timestamp": rfc3339(time.time()),
+            "destination": self._destination,
+            "cause": letter.cause,
+            "reason": letter.reason,
+            "attempts": letter.attempts,
+            "topic": letter.topic,
+            "partition": letter.partition,
+            "offset": letter.offset,
+        }
+        try:
+            entry["record"] = letter.value.decode()
+        except UnicodeDecodeError:
+            entry["record_base64"] = base64.b64encode(letter.value).decode()
+        return entry
+
+
+class KafkaDeadLetters:
+    """Produces to one topic per destination: the original bytes as value, the rest as headers `logweir.*`.
+
+    Args:
+        settings: librdkafka's settings of the source's cluster: brokers, TLS, SASL.
+        topic: Such as `dead.search`.
+        destination: The destination's name.
+    """
+
+    _FLUSH_SECONDS = 10.0
+
+    def __init__(self, settings: Mapping[str, Any], topic: str, destination: str) -> None:
+        from confluent_kafka import Producer
+
+        self._topic = topic
+        self._destination = destination
+        self._producer = Producer(
+            {
+                **settings,
+                "enable.idempotence": True,
+                "linger.ms": 20,
+                "compression.type": "lz4",
+                "message.max.bytes": 100_000_000,
+                "queue.buffering.max.kbytes": 65536,
+            }
+        )
+        self._lock = threading.Lock()
+        self._failed: list[DeadLetter] = []
+        self._error = ""
+
+    def write(self, letters: Sequence[DeadLetter]) -> None:
+        """Hand the letters to the producer."""
+        for letter in letters:
+            self._produce(letter)
+        self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Wait for the broker's acknowledgements, and produce once more what it refused."""
+        with self._lock:
+            again, self._failed = self._failed, []
+        for letter in again:
+            self._produce(letter)
+        left = self._producer.flush(self._FLUSH_SECONDS)
+        if left or self._failed:
+            msg = f"dead letter topic {self._topic}: {left + len(self._failed)} letters are not acknowledged yet"
+            raise OSError(f"{msg}: {self._error}" if self._error else msg)
+
+    def close(self) -> None:
+        """Give what is left a last chance; the epoch that it belongs to isn't recorded if it fails."""
+        self._producer.flush(1.0)
+
+    def _produce(self, letter: DeadLetter) -> None:
+        def acknowledged(error: Any, _message: Any) -> None:
+            if error is not None:
+                with self._lock:
+                    self._failed.append(letter)
+                    self._error = error.str()
+
+        headers = {
+            "logweir.destination": self._destination,
+            "logweir.cause": letter.cause,
+            "logweir.reason": letter.reason,
+            "logweir.attempts": str(letter.attempts),
+            "logweir.topic": letter.topic,
+            "logweir.partition": str(letter.partition),
+            "logweir.offset": str(letter.offset),
+        }
+        while True:
+            try:
+                self._producer.produce(self._topic, letter.value, headers=headers, on_delivery=acknowledged)
+            except BufferError:
+                # The queue is full: deliveries make room. This is a sender thread, so waiting delays nothing else.
+                self._producer.poll(0.5)
+            else:
+                return
+
+
+def create_topic(settings: Mapping[str, Any], topic: str) -> None:
+    """Create the dead letter topic unless it exists.
+
+    Raises:
+        DestinationError: The broker refuses; the message says what to grant or create.
+    """
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    # Whatever the source topic took has to fit: a dead letter that the broker refuses would hold the stream.
+    new = NewTopic(topic, num_partitions=1, config={"max.message.bytes": "100000000"})
+    future = AdminClient(dict(settings)).create_topics([new], request_timeout=15)[topic]
+    try:
+        future.result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            msg = (
+                f"dead letter topic {topic}: {error.args[0].str()}; create it, allow this user to create topics, "
+                "or set dead_letter.directory"
+            )
+            raise DestinationError(msg) from error

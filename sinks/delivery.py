@@ -1,0 +1,408 @@
+"""The delivery engine: what every destination shares.
+
+The worker thread only appends to a buffer. Sender threads cut it into requests (by records, bytes and age), encode,
+compress and send them, and do what `decide` says with the answer. `barrier` returns when everything that was accepted is
+delivered or dead-lettered: that is the end of an epoch.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from logweir.batch import Batch, Rejected
+from logweir.errors import UndeliveredError
+from logweir.events import Events
+from logweir.ledger import Ledger
+from sinks.compression import compress
+from sinks.deadletter import DeadLetter, DeadLetters
+from sinks.decide import Circuit, Done, Policy, Reject, Split, Wait, backoff, decide
+from sinks.destination import Delivered, Destination, Hold, Invalid, Outcome, Partial, Retry, TooLarge
+from sinks.flight import Flight
+from sinks.request import Request, cut
+from sinks.stats import Stats
+
+_POLL_SECONDS = 0.5
+"""Threads that wait look up this often, to notice a stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivering:
+    """How one destination's records are delivered: its `batch`, `retry` and `concurrency` settings."""
+
+    name: str
+    max_records: int = 5000
+    max_bytes: int = 1_000_000
+    flush_interval: float = 5.0
+    concurrency: int = 4
+    compression: str | None = None
+    policy: Policy = field(default_factory=Policy)
+
+
+class Delivery:
+    """One sink partition: takes batches, keeps the ledger, gives a barrier.
+
+    Args:
+        settings: How to deliver.
+        destination: The wire format and the reading of answers.
+        dead_letters: Where records go that can't be delivered.
+        flight: Told of every byte that is settled.
+        events: Where it tells what happens.
+        ledger: The sums to go on from, after a recovery.
+    """
+
+    def __init__(
+        self,
+        settings: Delivering,
+        destination: Destination,
+        dead_letters: DeadLetters,
+        flight: Flight,
+        events: Events,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self._settings = settings
+        self._destination = destination
+        self._dead_letters = dead_letters
+        self._flight = flight
+        self._events = events
+        self.ledger = ledger or Ledger()
+        self.stats = Stats()
+        self._circuit = Circuit()
+        self._changed = threading.Condition()
+        self._open: Request | None = None
+        self._queue: deque[Request | _Refused] = deque()
+        self._outstanding = 0
+        """Records and refusals accepted and not settled."""
+        self._closing = False
+        self._abandoned = threading.Event()
+        self.defect: BaseException | None = None
+        """What a sender thread died of; raised to the worker by the next call."""
+        self._max_records = min(settings.max_records, destination.limits.request_records)
+        count = 1 if destination.serial else settings.concurrency
+        self._threads = [
+            threading.Thread(target=self._send_all, name=f"{settings.name}-sender-{number}", daemon=True)
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+        events.tell("stream.added", stream=settings.name)
+
+    def write(self, batches: Sequence[Batch]) -> None:
+        """Accept batches. Returns at once: nothing here waits for the network."""
+        with self._changed:
+            self._raise_defect()
+            for batch in batches:
+                self.ledger.add(batch.account)
+                rejected = batch.account.rejected
+                refused_bytes = sum(len(each.value) for each in rejected)
+                # What the steps before have dropped is settled; the rest is when it is delivered or dead-lettered.
+                self._flight.release(batch.account.read_bytes - batch.size - refused_bytes)
+                if rejected:
+                    self._queue.append(_Refused(batch.topic, batch.partition, rejected, refused_bytes))
+                    self._outstanding += len(rejected)
+                self._append(batch)
+                self._outstanding += len(batch)
+            self._changed.notify_all()
+
+    def barrier(self, stop_by: Callable[[], float | None] = lambda: None) -> None:
+        """Return when all that was accepted is settled and durable.
+
+        Args:
+            stop_by: Gives the monotonic time at which to give up, once the flow is stopping.
+
+        Raises:
+            UndeliveredError: The flow is stopping and the destination didn't take the rest in time.
+        """
+        with self._changed:
+            self._seal()
+            self._changed.notify_all()
+            while self._outstanding and self.defect is None:
+                deadline = stop_by()
+                if deadline is not None and time.monotonic() >= deadline:
+                    self._abandoned.set()
+                    msg = (
+                        f"{self._settings.name}: stopped with {self._outstanding} records in flight; they are sent again "
+                        "from the last recorded epoch at the next start"
+                    )
+                    raise UndeliveredError(msg)
+                self._changed.wait(_POLL_SECONDS)
+            self._raise_defect()
+        self._insist("dead letters", self._dead_letters.flush)
+        if self._abandoned.is_set():
+            msg = f"{self._settings.name}: stopped before its dead letters were durable"
+            raise UndeliveredError(msg)
+
+    def checkpoint(self) -> Any:
+        """Return the destination's own state to resume from. Call it right after `barrier`."""
+        return self._destination.checkpoint()
+
+    def close(self) -> None:
+        """End the threads and release the destination. What is in flight is abandoned."""
+        self._abandoned.set()
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=5)
+        self._destination.close()
+        self._dead_letters.close()
+
+    def status(self) -> dict[str, Any]:
+        """Return live figures as plain JSON: they may run ahead of the ledger's last snapshot."""
+        with self._changed:
+            return {
+                **self.stats.to_dict(),
+                "in_flight_records": self._outstanding,
+                "in_flight_bytes": self._flight.bytes,
+                "buffer_utilisation": round(self._flight.bytes / self._flight.limit, 4),
+                "circuit": self._circuit.state,
+            }
+
+    def _append(self, batch: Batch) -> None:
+        """Put a batch's records into the open request, and cut it wherever it is full."""
+        start = 0
+        while start < len(batch):
+            request = self._open
+            if request is None:
+                request = self._open = Request(time.monotonic())
+            stop, size = cut(batch, start, self._max_records - len(request), self._settings.max_bytes - request.size)
+            if len(request) and request.size + size > self._settings.max_bytes:
+                self._seal()
+                continue
+            request.append(batch, start, stop, size)
+            start = stop
+            if len(request) >= self._max_records or request.size >= self._settings.max_bytes or start < len(batch):
+                self._seal()
+
+    def _seal(self) -> None:
+        if self._open is not None:
+            self._queue.append(self._open)
+            self._open = None
+
+    def _raise_defect(self) -> None:
+        if self.defect is not None:
+            raise self.defect
+
+    def _send_all(self) -> None:
+        """Be one sender thread."""
+        try:
+            while (work := self._next()) is not None:
+                if isinstance(work, _Refused):
+                    self._refuse(work)
+                else:
+                    self._deliver(work)
+        except BaseException as error:  # noqa: BLE001  a sender that dies must stop the flow, not leave it waiting
+            with self._changed:
+                self.defect = self.defect or error
+                self._changed.notify_all()
+
+    def _next(self) -> Request | _Refused | None:
+        """Return the next piece of work, sealing the open request once it is old enough; None at the end."""
+        with self._changed:
+            while not self._closing:
+                if self._queue:
+                    return self._queue.popleft()
+                wait = _POLL_SECONDS
+                if self._open is not None:
+                    wait = self._open.opened + self._settings.flush_interval - time.monotonic()
+                    if wait <= 0:
+                        self._seal()
+                        continue
+                self._changed.wait(wait)
+        return None
+
+    def _deliver(self, request: Request) -> None:
+        """Send one request, and whatever it is split into, until all of it is settled."""
+        parts = [request]
+        while parts and not self._abandoned.is_set():
+            part = parts.pop()
+            outcome = self._send(part)
+            if outcome is None:
+                return
+            if isinstance(outcome, Partial):
+                part = self._settle_partial(part, outcome)
+            action = decide(
+                outcome, part.attempt, time.monotonic(), self._settings.policy, len(part), random.random()
+            )
+            match action:
+                case Done():
+                    duplicates = outcome.duplicates if isinstance(outcome, Delivered) else 0
+                    self._delivered(part, range(len(part)), duplicates)
+                case Split():
+                    parts.extend(reversed(part.halves()))
+                case Reject(cause=cause, reason=reason):
+                    self._dead_letter(part, {index: (cause, reason) for index in range(len(part))})
+                case Wait():
+                    self._failed(outcome, part, action)
+                    if self._pause(action.until):
+                        parts.append(part)
+
+    def _send(self, request: Request) -> Outcome | None:
+        """Encode unless that has been done, and send once; None when the flow gave up first."""
+        limits = self._destination.limits
+        if request.payload is None:
+            pieces = self._destination.encode(request.records)
+            large = [index for index, piece in enumerate(pieces) if len(piece) > limits.record_bytes]
+            if large:
+                reason = f"{{}} bytes, the destination takes {limits.record_bytes} a record"
+                rejected = {index: ("record too large", reason.format(len(pieces[index]))) for index in large}
+                rest = [index for index in range(len(pieces)) if index not in rejected]
+                return Partial(rejected, retry=rest, after=0.0)
+            body = self._destination.frame(pieces)
+            if len(body) > limits.request_bytes:
+                return TooLarge(f"{len(body)} bytes, the destination takes {limits.request_bytes} a request")
+            request.payload = compress(body, self._settings.compression)
+        if not self._admitted():
+            return None
+        request.attempt += 1
+        started = time.monotonic()
+        outcome = self._destination.send(request.payload, len(request))
+        with self._changed:
+            self.stats.sent(len(request.payload), time.monotonic() - started)
+            recovered = ""
+            if not isinstance(outcome, Retry | Hold):
+                self._circuit.succeeded()
+                recovered, self.stats.issue = self.stats.issue, ""
+        if recovered:
+            self._events.tell("stream.health", "info", stream=self._settings.name, status="connected", issue="")
+        return outcome
+
+    def _settle_partial(self, request: Request, outcome: Partial) -> Request:
+        """Settle what was taken and what was rejected; return the rest."""
+        if outcome.rejected:
+            self._dead_letter(request, outcome.rejected)
+        again = set(outcome.retry)
+        taken = [index for index in range(len(request)) if index not in outcome.rejected and index not in again]
+        if taken:
+            self._delivered(request, taken, outcome.duplicates)
+        return request.pick(outcome.retry)
+
+    def _delivered(self, request: Request, indexes: Sequence[int], duplicates: int) -> None:
+        if not indexes:
+            return
+        values = request.records.values
+        size = request.size if len(indexes) == len(request) else sum(len(values[index]) for index in indexes)
+        with self._changed:
+            self.ledger.delivered += len(indexes)
+            self.ledger.duplicates += duplicates
+            self.stats.delivered(len(indexes), size, time.time())
+            self._settle(len(indexes), size)
+        self._events.tell(
+            "stream.flushed",
+            "debug",
+            stream=self._settings.name,
+            records=len(indexes),
+            bytes=size,
+            attempts=request.attempt,
+            seconds=round(time.monotonic() - request.opened, 3),
+        )
+
+    def _dead_letter(self, request: Request, rejected: dict[int, tuple[str, str]]) -> None:
+        letters = [request.letter(index, cause, reason) for index, (cause, reason) in rejected.items()]
+        self._bury(letters, sum(len(letter.value) for letter in letters))
+
+    def _refuse(self, refused: _Refused) -> None:
+        self._bury(
+            [
+                DeadLetter(each.value, refused.topic, refused.partition, each.offset, each.cause, each.detail, 0)
+                for each in refused.rejected
+            ],
+            refused.size,
+        )
+
+    def _bury(self, letters: list[DeadLetter], size: int) -> None:
+        """Dead-letter records, and count them by cause."""
+        if not self._insist("dead letters", lambda: self._dead_letters.write(letters)):
+            return
+        causes: dict[str, int] = {}
+        for letter in letters:
+            causes[letter.cause] = causes.get(letter.cause, 0) + 1
+        with self._changed:
+            self.ledger.dead_lettered.update(causes)
+            self.stats.failed += len(letters)
+            self._settle(len(letters), size)
+        for cause, count in causes.items():
+            reason = next(letter.reason for letter in letters if letter.cause == cause)
+            self._events.tell(
+                "stream.failed", "warn", stream=self._settings.name, records=count, cause=cause, reason=reason
+            )
+
+    def _settle(self, records: int, size: int) -> None:
+        """Note, under the lock, that records are settled."""
+        self._outstanding -= records
+        self._flight.release(size)
+        if not self._outstanding:
+            self._changed.notify_all()
+
+    def _insist(self, what: str, act: Callable[[], None]) -> bool:
+        """Do `act` until it succeeds; False when the flow gave up first."""
+        attempt = 0
+        while not self._abandoned.is_set():
+            try:
+                act()
+            except OSError as error:
+                attempt += 1
+                self._unhealthy(f"{what}: {error}")
+                self._pause(time.monotonic() + backoff(attempt, self._settings.policy, random.random()))
+            else:
+                return True
+        return False
+
+    def _failed(self, outcome: Outcome, request: Request, action: Wait) -> None:
+        """Note a request that will be sent again."""
+        held = isinstance(outcome, Hold)
+        reason = outcome.issue if isinstance(outcome, Hold) else getattr(outcome, "reason", "")
+        if not reason:
+            return
+        whole = isinstance(outcome, Retry | Hold)
+        with self._changed:
+            self.stats.retries += 1
+            if whole:
+                self._circuit.failed(action.until, at_once=held or action.holding)
+        self._events.tell(
+            "stream.retry",
+            "warn",
+            stream=self._settings.name,
+            records=len(request),
+            reason=reason,
+            attempt=request.attempt,
+            wait=round(action.until - time.monotonic(), 3),
+        )
+        if action.holding:
+            self._unhealthy(reason)
+
+    def _unhealthy(self, issue: str) -> None:
+        with self._changed:
+            news = self.stats.issue != issue
+            self.stats.issue = issue
+        if news:
+            self._events.tell("stream.health", "error", stream=self._settings.name, status="error", issue=issue)
+
+    def _admitted(self) -> bool:
+        """Wait for the circuit; False when the flow gave up first."""
+        while not self._abandoned.is_set():
+            with self._changed:
+                wait = self._circuit.admit(time.monotonic())
+            if wait is None:
+                return True
+            self._abandoned.wait(wait)
+        return False
+
+    def _pause(self, until: float) -> bool:
+        """Wait; False when the flow gave up first."""
+        return not self._abandoned.wait(max(0.0, until - time.monotonic()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Records that a step before the sink rejected."""
+
+    topic: str
+    partition: int
+    rejected: list[Rejected]
+    size: int

@@ -1,0 +1,97 @@
+"""A request on its way to a destination: the records, where each came from, and how often it was sent."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+from logweir.batch import Batch
+from sinks.deadletter import DeadLetter
+from sinks.destination import Records
+
+
+class Request:
+    """Some records that are delivered together.
+
+    `offsets` is a column beside those of `records`; topic and partition are kept in runs, since neighbours share them.
+    """
+
+    __slots__ = ("attempt", "offsets", "opened", "payload", "records", "runs", "size")
+
+    def __init__(self, opened: float) -> None:
+        self.records = Records()
+        self.offsets: list[int] = []
+        self.runs: list[tuple[int, str, int]] = []
+        """(index of the first record, topic, partition), ascending."""
+        self.size = 0
+        """Raw bytes of the records."""
+        self.opened = opened
+        """When its first record came, on the monotonic clock."""
+        self.attempt = 0
+        self.payload: bytes | None = None
+        """The encoded, compressed body, kept for retries."""
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def append(self, batch: Batch, start: int, stop: int, size: int) -> None:
+        """Add the records start to stop of a batch, `size` raw bytes in all."""
+        records = self.records
+        if not self.offsets:
+            records.arrived = batch.arrived
+        self.runs.append((len(self.offsets), batch.topic, batch.partition))
+        whole = start == 0 and stop == len(batch.values)
+        records.values += batch.values if whole else batch.values[start:stop]
+        records.ids += batch.ids if whole else batch.ids[start:stop]
+        records.records += batch.records if whole else batch.records[start:stop]
+        self.offsets += batch.offsets if whole else batch.offsets[start:stop]
+        self.size += size
+
+    def pick(self, indexes: Sequence[int]) -> Request:
+        """Return a request of these records alone, with the same count of attempts."""
+        part = Request(self.opened)
+        part.attempt = self.attempt
+        mine = self.records
+        part.records = Records(
+            [mine.values[index] for index in indexes],
+            [mine.ids[index] for index in indexes],
+            [mine.records[index] for index in indexes],
+            mine.arrived,
+        )
+        part.offsets = [self.offsets[index] for index in indexes]
+        for position, index in enumerate(indexes):
+            origin = self._origin(index)
+            if not part.runs or part.runs[-1][1:] != origin:
+                part.runs.append((position, *origin))
+        part.size = sum(map(len, part.records.values))
+        return part
+
+    def halves(self) -> tuple[Request, Request]:
+        """Return the two halves, to be sent on their own; their attempts count from zero."""
+        middle = len(self) // 2
+        first, second = self.pick(range(middle)), self.pick(range(middle, len(self)))
+        first.attempt = second.attempt = 0
+        return first, second
+
+    def letter(self, index: int, cause: str, reason: str) -> DeadLetter:
+        """Return the dead letter of one record."""
+        topic, partition = self._origin(index)
+        value, offset = self.records.values[index], self.offsets[index]
+        return DeadLetter(value, topic, partition, offset, cause, reason, self.attempt)
+
+    def _origin(self, index: int) -> tuple[str, int]:
+        run = self.runs[bisect_right(self.runs, index, key=lambda run: run[0]) - 1]
+        return run[1], run[2]
+
+
+def cut(batch: Batch, start: int, records: int, size: int) -> tuple[int, int]:
+    """Return where a request that has room for `records` and `size` bytes must end in this batch, and the bytes until there.
+
+    At least one record is taken, so that a record larger than any request still goes on its way alone.
+    """
+    if start == 0 and len(batch) <= records and batch.size <= size:
+        return len(batch), batch.size
+    sums = list(accumulate(map(len, batch.values[start : start + records])))
+    count = max(1, bisect_right(sums, size))
+    return start + count, sums[count - 1]

@@ -1,0 +1,137 @@
+"""The model that every part of a flow file derives from, and text that came from a variable."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+
+class Substituted(str):
+    """Text that came from a variable or a file, and so may be a secret: no message may show it.
+
+    Args:
+        text: The value.
+        origin: Where it came from, as a person would write it, such as `${PORT}`.
+    """
+
+    origin: str
+    __slots__ = ("origin",)
+
+    def __new__(cls, text: str, origin: str) -> Self:
+        """Return the text, marked with its origin."""
+        self = super().__new__(cls, text)
+        self.origin = origin
+        return self
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        return type(self), (str(self), self.origin)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `, did you mean ...?` for the known name that is most like this one, else nothing."""
+    matches = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
+    return f"; did you mean `{matches[0]}`?" if matches else ""
+
+
+class StrictModel(BaseModel):
+    """Settings: no unknown name, no silent conversion of a value, a description for every field.
+
+    Strict means that `enabled: yes` or `partitions: "4"` is a finding. A sequence is `list[...]` and a path is `str`,
+    since strict validation takes neither a list for a tuple nor text for a Path. Text from a variable is converted by
+    `flows.config` where the field wants a number or a boolean.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_plain_words(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Say what only this class knows: the nearest of its names, and the variable of a missing setting."""
+        try:
+            return handler(data)
+        except ValidationError as error:
+            lines = [
+                InitErrorDetails(
+                    type=PydanticCustomError(
+                        each["type"], "{message}", {"message": cls._message(each), **_bounds(each)}
+                    ),
+                    loc=each["loc"],
+                    input=each["input"],
+                )
+                for each in error.errors(include_url=False)
+            ]
+            raise ValidationError.from_exception_data(cls.__name__, lines, hide_input=True) from None
+
+    @classmethod
+    def _message(cls, error: Any) -> str:
+        """Return the message of one error, in words where it is about a name of this very model."""
+        loc = error["loc"]
+        if len(loc) == 1 and error["type"] == "extra_forbidden":
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            return f"unknown setting{nearest(str(loc[0]), known) or '; known are ' + ', '.join(sorted(known))}"
+        if len(loc) == 1 and error["type"] == "missing":
+            extra = cls.model_fields[str(loc[0])].json_schema_extra if str(loc[0]) in cls.model_fields else None
+            variable = extra.get("env") if isinstance(extra, dict) else None
+            return f"`{loc[0]}` is required" + (f"; set it here, or the variable {variable}" if variable else "")
+        return plain(error)
+
+
+def _bounds(error: Any) -> dict[str, Any]:
+    context = error.get("ctx") or {}
+    return {
+        name: value for name, value in context.items() if name != "message" and isinstance(value, str | int | float)
+    }
+
+
+_WORDS = {
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "string_type": "must be text (quote it if it looks like a number or a boolean)",
+    "string_sub_type": "must be text",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping of names to values",
+    "model_type": "must be a mapping of names to values",
+    "model_attributes_type": "must be a mapping of names to values",
+    "none_required": "must be empty",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "string_pattern_mismatch": "must match {pattern}",
+    "union_tag_not_found": "`type` is required, one of {expected_tags}",
+}
+
+
+def plain(error: Any) -> str:
+    """Return one error of pydantic's in plain words. Never contains the value, unless a validator's own words do."""
+    kind, context = error["type"], error.get("ctx") or {}
+    if "message" in context:
+        return str(context["message"])
+    if kind in ("value_error", "assertion_error"):
+        return str(context.get("error", error["msg"]))
+    if kind == "union_tag_invalid":
+        tags = str(context["expected_tags"])
+        hint = nearest(str(context["tag"]), [tag.strip().strip("'") for tag in tags.split(",")])
+        return f"unknown type `{context['tag']}`, must be one of {tags}{hint}"
+    words = _WORDS.get(kind)
+    if words is None:
+        return str(error["msg"])
+    said = words.format_map(context)
+    if kind == "literal_error" and isinstance(error["input"], str) and not isinstance(error["input"], Substituted):
+        said += f", got {error['input']!r}" + nearest(
+            error["input"],
+            [each.strip().strip("'") for each in str(context["expected"]).replace(" or ", ", ").split(",")],
+        )
+    return said

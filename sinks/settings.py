@@ -1,0 +1,88 @@
+"""The settings that every destination shares: what the delivery engine needs to know."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticUndefined
+
+from logweir.settings import StrictModel, Substituted
+from logweir.units import Bytes, Duration
+
+
+def env_field(variable: str, *, description: str, default: Any = PydanticUndefined, **options: Any) -> Any:
+    """Return a field that is read from an environment variable when it is left out.
+
+    Args:
+        variable: The variable's usual name, such as ELASTIC_URL.
+        description: What the setting means.
+        default: Its value when neither is set; without one the setting is required.
+        options: Passed to pydantic's Field.
+    """
+    said = f"{description} Read from {variable} when left out."
+    return Field(default, description=said, json_schema_extra={"env": variable}, **options)
+
+
+class BatchSettings(StrictModel):
+    """When a request is sent: as soon as one of the limits is reached."""
+
+    max_records: int = Field(5000, ge=1, description="The most records in one request.")
+    max_bytes: Bytes = Field(
+        1_000_000, gt=0, description="The most bytes of records in one request, before compression."
+    )
+    flush_interval: Duration = Field(5.0, gt=0, description="How long a record waits for others at most.")
+
+
+class RetrySettings(StrictModel):
+    """How often, and how fast, a request is tried again that may succeed later."""
+
+    max_retries: int = Field(3, ge=0, description="Retries before `on_failure` decides.")
+    backoff: Duration = Field(1.0, gt=0, description="The wait before the first retry; it doubles with each.")
+    max_backoff: Duration = Field(30.0, gt=0, description="The longest wait between two retries.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RetrySettings:
+        if self.max_backoff < self.backoff:
+            msg = "max_backoff must be at least backoff"
+            raise ValueError(msg)
+        return self
+
+
+class CommonDestination(StrictModel):
+    """What the settings of every destination begin with."""
+
+    enabled: bool = Field(True, description="Whether anything is delivered here.")
+    rules: list[SerializeAsAny[StrictModel]] = Field(
+        default_factory=list, description="Rules for this destination alone, beside those of the flow."
+    )
+    batch: BatchSettings = Field(default_factory=BatchSettings, description="When a request is sent.")
+    retry: RetrySettings = Field(default_factory=RetrySettings, description="How a request is tried again.")
+    on_failure: Literal["hold", "dead_letter"] = Field(
+        "hold",
+        description="After the last retry: hold keeps trying, and the stream waits; dead_letter sets records aside.",
+    )
+    concurrency: int = Field(4, ge=1, le=64, description="The most requests at once, for each partition.")
+    partitions: int = Field(1, ge=1, le=64, description="Parallel sink partitions, each with its own buffer.")
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _rules(cls, value: Any, info: ValidationInfo) -> Any:
+        # Sinks don't know the operators: who composes both hands in the reader of rules.
+        reader = (info.context or {}).get("rules")
+        return reader(value) if reader else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_environment(cls, data: Any) -> Any:
+        """Fill in what is left out and whose variable is set."""
+        if not isinstance(data, dict):
+            return data
+        filled = dict(data)
+        for name, field in cls.model_fields.items():
+            extra = field.json_schema_extra
+            variable = extra.get("env") if isinstance(extra, dict) else None
+            if variable and name not in filled and (text := os.environ.get(str(variable))):
+                filled[name] = Substituted(text, f"${{{variable}}}")
+        return filled

@@ -1,0 +1,1 @@
+"""The dataflows that are run, their configuration and their command line."""

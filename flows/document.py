@@ -1,8 +1,8 @@
 """A flow file's YAML, read strictly, with the position of every key and value.
 
-Only true and false are booleans, only plain decimals are numbers: `no`, `012`, `1_000`, `12:30:00` and `2026-01-01` stay
-the text that they look like. Duplicate keys, anchors, aliases and tags are findings. Variables are replaced here, so that
-what comes out is plain data whose every value still has its place in the file.
+Only true and false are booleans, only plain decimals are numbers: `no`, `012`, `1_000`, `12:30:00` and `2026-01-01`
+stay the text that they look like. Duplicate keys, anchors, aliases and tags are findings. Variables are replaced here,
+so that what comes out is plain data whose every value still has its place in the file.
 """
 
 from __future__ import annotations

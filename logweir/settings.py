@@ -56,9 +56,7 @@ class StrictModel(BaseModel):
         except ValidationError as error:
             lines = [
                 InitErrorDetails(
-                    type=PydanticCustomError(
-                        each["type"], "{message}", {"message": cls._message(each), **_bounds(each)}
-                    ),
+                    type=fault(each["type"], cls._message(each)),
                     loc=each["loc"],
                     input=each["input"],
                 )
@@ -80,11 +78,9 @@ class StrictModel(BaseModel):
         return plain(error)
 
 
-def _bounds(error: Any) -> dict[str, Any]:
-    context = error.get("ctx") or {}
-    return {
-        name: value for name, value in context.items() if name != "message" and isinstance(value, str | int | float)
-    }
+def fault(kind: str, message: str) -> PydanticCustomError:
+    """Return an error with this message, whatever braces it holds."""
+    return PydanticCustomError(kind, "{message}", {"message": message})
 
 
 _WORDS = {
@@ -100,10 +96,10 @@ _WORDS = {
     "model_type": "must be a mapping of names to values",
     "model_attributes_type": "must be a mapping of names to values",
     "none_required": "must be empty",
-    "greater_than": "must be greater than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
     "literal_error": "must be {expected}",
     "string_too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",

@@ -1,0 +1,190 @@
+"""Warnings about a valid flow: what in it can never act, and why.
+
+The rules are followed for every combination of level and category that they can tell apart. Level and category rules
+then have a known answer; a field or regex rule may answer either way. What can't act for any combination can't act at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, product
+
+from flows.config import LoadedFlow
+from flows.document import Document, Finding, Path
+from logweir.record import LEVELS
+from operators.rule_models import CategoryRule, LevelRule, Rule, SampleRule
+
+Kind = tuple[str | None, str | None]
+"""A level and a category; None is a record without one."""
+
+_OTHER = "\0another category"
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A rule, and where it is written."""
+
+    rule: Rule
+    path: Path
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What can happen to the records that come to a rule."""
+
+    asked: bool = False
+    matched: bool = False
+    """A record that is still in the running may match."""
+    missed: bool = False
+    """A record that is still in the running may not match."""
+    open: bool = False
+    """After the rule some record may still pass the tier."""
+
+
+@dataclass(slots=True)
+class _Trace:
+    seen: dict[Path, _Seen] = field(default_factory=dict)
+    passed: bool = False
+    """Some record is delivered."""
+
+
+def warnings(loaded: LoadedFlow) -> list[Finding]:
+    """Return a warning for each thing that can never act, in the file's order."""
+    document, flow = loaded.document, loaded.flow
+    shared = _place(flow.rules, ("rules",))
+    found: list[Finding] = list(_same_files(loaded))
+    common: list[set[Finding]] = []
+    for name in flow.enabled:
+        own = _place(flow.own_rules(name), ("destinations", name, "rules"))
+        told = set(_rules(document, [*shared, *own], ("destinations", name)))
+        # A rule of the flow is idle only when it is for every destination.
+        common.append({each for each in told if each.path.startswith("rules[")})
+        found += told - common[-1]
+    found += set.intersection(*common) if common else set()
+    if flow.rules and not shared:
+        found.append(document.find(("rules",), "every rule is disabled, so all records pass", warning=True, key=True))
+    return sorted(set(found), key=lambda finding: (finding.mark, finding.message))
+
+
+def _place(rules: Sequence[Rule], path: Path) -> list[Placed]:
+    return [Placed(rule, (*path, index)) for index, rule in enumerate(rules) if rule.enabled]
+
+
+def _same_files(loaded: LoadedFlow) -> Iterator[Finding]:
+    first: dict[str, str] = {}
+    for name, destination in loaded.flow.enabled.items():
+        path = getattr(destination, "path", None)
+        if path is None:
+            continue
+        other = first.setdefault(str(path), name)
+        if other != name:
+            message = f"the destination {other} writes to the same file"
+            yield loaded.document.find(("destinations", name, "path"), message, warning=True)
+
+
+def _rules(document: Document, rules: Sequence[Placed], destination: Path) -> Iterator[Finding]:
+    """Yield what can never act among the rules of one destination."""
+    tiers = [
+        list(tier)
+        for _, tier in groupby(
+            sorted(rules, key=lambda placed: -placed.rule.priority), key=lambda placed: placed.rule.priority
+        )
+    ]
+    trace = _follow(tiers)
+    for number, tier in enumerate(tiers):
+        closed = False
+        for placed in tier:
+            seen = trace.seen[placed.path]
+            reason = _idle(placed.rule, seen, lowest=number == len(tiers) - 1, closed=closed)
+            closed = closed or not seen.open
+            if reason:
+                yield document.find(placed.path, f"`{placed.rule.name}` {reason}", warning=True)
+    if rules and not trace.passed:
+        yield document.find(destination, "nothing can pass the rules", warning=True, key=True)
+
+
+def _idle(rule: Rule, seen: _Seen, *, lowest: bool, closed: bool) -> str:
+    """Return why a rule can never act, or nothing.
+
+    Args:
+        rule: The rule.
+        seen: What can come to it.
+        lowest: No tier comes after its own.
+        closed: Before it already no record could pass the tier.
+    """
+    if isinstance(rule, SampleRule) and rule.sample_rate == 1:
+        return "has no effect: a sample_rate of 1 keeps everything"
+    if not seen.asked:
+        return "is never asked: the rules before it decide every record"
+    if isinstance(rule, SampleRule):
+        return "" if seen.matched else "has no effect: no record of its levels comes to it"
+    if rule.action == "exclude":
+        return "" if seen.matched else "never drops anything: no record that it matches comes to it"
+    return "" if closed else _idle_gate(seen, lowest=lowest)
+
+
+def _idle_gate(seen: _Seen, *, lowest: bool) -> str:
+    if not seen.open:
+        outcome = "so it drops everything" if lowest else "so the rules of this priority keep nothing"
+        return f"lets nothing through: no record that it matches comes through the rules before it, {outcome}"
+    if lowest and not seen.missed:
+        return "has no effect: every record that comes to it matches"
+    return ""
+
+
+def _follow(tiers: Sequence[Sequence[Placed]]) -> _Trace:
+    """Follow every kind of record through the tiers."""
+    trace = _Trace({placed.path: _Seen() for tier in tiers for placed in tier})
+    rules = [placed.rule for tier in tiers for placed in tier]
+    named = {category for rule in rules if isinstance(rule, CategoryRule) for category in rule.categories}
+    for kind in product((*LEVELS, None), (*sorted(named), _OTHER, None)):
+        _follow_one(tiers, kind, trace)
+    return trace
+
+
+def _follow_one(tiers: Sequence[Sequence[Placed]], kind: Kind, trace: _Trace) -> None:
+    for number, tier in enumerate(tiers):
+        # What may be true of the record: (some gate of the tier has passed it, some has failed it).
+        states = {(False, False)}
+        for placed in tier:
+            states = _step(placed.rule, kind, states, trace.seen[placed.path])
+        lowest = number == len(tiers) - 1
+        trace.passed |= any(not failed and (passed or lowest) for passed, failed in states)
+        if not any(failed or not passed for passed, failed in states):
+            return
+    trace.passed |= not tiers
+
+
+def _step(rule: Rule, kind: Kind, states: set[tuple[bool, bool]], seen: _Seen) -> set[tuple[bool, bool]]:
+    """Return what may be true after the rule, and note what it saw."""
+    if not states:
+        return states
+    seen.asked = True
+    running = {state for state in states if not state[1]}
+    matches = _matches(rule, kind)
+    if isinstance(rule, SampleRule):
+        seen.matched |= bool(running) and True in matches and rule.sample_rate < 1
+        after = states - running if rule.sample_rate == 0 and matches == {True} else states
+    elif rule.action == "exclude":
+        seen.matched |= True in matches
+        after = states if False in matches else set()
+    else:
+        seen.matched |= bool(running) and True in matches
+        seen.missed |= bool(running) and False in matches
+        after = {(True, failed) for _, failed in states if True in matches}
+        after |= {(passed, True) for passed, _ in states if False in matches}
+    seen.open |= any(not failed for _, failed in after)
+    return after
+
+
+def _matches(rule: Rule, kind: Kind) -> set[bool]:
+    """Return the answers that a rule may give for a kind of record."""
+    level, category = kind
+    if isinstance(rule, LevelRule):
+        return {level in rule.matching}
+    if isinstance(rule, CategoryRule):
+        return {category in rule.categories}
+    if isinstance(rule, SampleRule):
+        return {rule.sample_levels is None or level in rule.sample_levels}
+    return {True, False}

@@ -1,0 +1,68 @@
+"""What no single setting shows to be wrong: settings of a flow that contradict each other.
+
+It looks at the plain data, so that these findings are told together with all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from flows.document import Document, Finding, Path, spell
+
+_ALONE = ("stdin", "generate")
+"""Sources that can be read only once, so that destinations can't each have a reading of their own."""
+
+
+def contradictions(document: Document) -> list[Finding]:
+    """Return a finding for each contradiction."""
+    if not isinstance(document.data, dict):
+        return []
+    return [*_source(document), *_destinations(document), *_duplicate_rules(document)]
+
+
+def _source(document: Document) -> Iterator[Finding]:
+    kind = document.get(("source", "type"))
+    if kind in _ALONE and document.get(("isolation",)) == "destination":
+        yield document.find(("isolation",), f"must be none with a source of type {kind}, which is read only once")
+    prefix = ("dead_letter", "topic_prefix")
+    if document.get(prefix) is not None and isinstance(kind, str) and kind != "kafka":
+        yield document.find(prefix, "needs a source of type kafka; set dead_letter.directory instead")
+
+
+def _destinations(document: Document) -> Iterator[Finding]:
+    destinations = document.get(("destinations",))
+    if not isinstance(destinations, dict) or not destinations:
+        return
+    if all(isinstance(each, dict) and each.get("enabled") is False for each in destinations.values()):
+        yield document.find(("destinations",), "none is enabled; a flow needs one to deliver to", key=True)
+
+
+def _duplicate_rules(document: Document) -> Iterator[Finding]:
+    """Drops are counted by the rule's name, so it must be unique among the rules of a destination."""
+    shared = dict(_names(document, ("rules",)))
+    yield from _repeated(document, ("rules",), {})
+    destinations = document.get(("destinations",))
+    for name in destinations if isinstance(destinations, dict) else ():
+        yield from _repeated(document, ("destinations", name, "rules"), shared)
+
+
+def _repeated(document: Document, path: Path, taken: dict[str, Path]) -> Iterator[Finding]:
+    seen = dict(taken)
+    for name, place in _names(document, path):
+        first = seen.setdefault(name, place)
+        if first != place:
+            line = document.values[first][0]
+            yield document.find(place, f"another rule has this name, {spell(first[:-1])} on line {line}")
+
+
+def _names(document: Document, path: Path) -> list[tuple[str, Path]]:
+    """Return each rule's name and where it stands; of one name twice, the first comes last so that a dict keeps it."""
+    rules: Any = document.get(path)
+    if not isinstance(rules, list):
+        return []
+    return [
+        (rule["name"], (*path, index, "name"))
+        for index, rule in enumerate(rules)
+        if isinstance(rule, dict) and isinstance(rule.get("name"), str)
+    ]

@@ -1,7 +1,7 @@
 """Warnings about a valid flow: what in it can never act, and why.
 
 The rules are followed for every combination of level and category that they can tell apart. Level and category rules
-then have a known answer; a field or regex rule may answer either way. What can't act for any combination can't act at all.
+then have a known answer; a field or regex rule may answer either way. What acts for no combination can never act.
 """
 
 from __future__ import annotations

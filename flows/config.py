@@ -185,17 +185,31 @@ def load(source: Path | str, name: str = "flow.yaml", environment: Mapping[str, 
     Raises:
         ConfigError: With every finding at once.
     """
-    file = name
-    content: str | bytes
-    if isinstance(source, Path):
-        file = str(source)
-        try:
-            content = source.read_bytes()
-        except OSError as error:
-            raise ConfigError([f"{file}: can't be read: {error.strerror}"]) from None
-    else:
-        content = source
-    document = read(content, file, environment)
+    return built(open_document(source, name, environment))
+
+
+def open_document(
+    source: Path | str, name: str = "flow.yaml", environment: Mapping[str, str] | None = None
+) -> Document:
+    """Return a file's data and what is wrong with its YAML.
+
+    Raises:
+        ConfigError: The file can't be read.
+    """
+    if isinstance(source, str):
+        return read(source, name, environment)
+    try:
+        return read(source.read_bytes(), str(source), environment)
+    except OSError as error:
+        raise ConfigError([f"{source}: can't be read: {error.strerror}"]) from None
+
+
+def built(document: Document) -> LoadedFlow:
+    """Return the flow that a document describes.
+
+    Raises:
+        ConfigError: With every finding at once.
+    """
     flow, findings = build(document)
     if flow is None or findings:
         raise ConfigError([str(finding) for finding in findings])

@@ -1,0 +1,208 @@
+"""The command line: `logweir check`, `schema`, `explain`, `generate` and `run`.
+
+What a command needs is imported inside it, so that `logweir check` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from logweir import __version__
+from logweir.errors import ConfigError, LogweirError
+
+if TYPE_CHECKING:
+    from flows.config import LoadedFlow
+    from flows.document import Document, Finding
+
+PACKAGES = ("logweir", "flows", "operators", "sinks")
+
+_FLOW = click.argument("flow", type=click.Path(path_type=Path))
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class _Commands(click.Group):
+    """Prints what logweir raises on purpose as one clear message, never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            assert_one_installation()
+            return super().invoke(ctx)
+        except ConfigError as error:
+            click.echo(error, err=True)
+            sys.exit(2)
+        except LogweirError as error:
+            click.echo(f"logweir: {error}", err=True)
+            sys.exit(1)
+        except BrokenPipeError:
+            # The reader of our output has gone, as `head` does; Python would complain again when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+
+
+def assert_one_installation() -> None:
+    """Raise unless the four packages lie side by side: another distribution may have brought an `operators` of its own.
+
+    Raises:
+        LogweirError: They don't.
+    """
+    home = Path(__file__).resolve().parent.parent
+    for name in PACKAGES:
+        spec = find_spec(name)
+        place = Path(spec.origin).resolve().parent.parent if spec and spec.origin else None
+        if place != home:
+            msg = (
+                f"the package `{name}` comes from {place or 'nowhere'}, not from {home} as logweir's own; "
+                "install logweir in a virtual environment of its own"
+            )
+            raise LogweirError(msg)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="logweir")
+def main() -> None:
+    """Regulate a log stream: from Kafka, through rules, to where logs are read."""
+
+
+@main.command()
+@_FLOW
+@_JSON
+def check(flow: Path, *, as_json: bool) -> None:
+    """Validate FLOW, and warn of what in it can never act."""
+    from flows.check import warnings
+    from flows.config import LoadedFlow, build, open_document
+
+    document = open_document(flow)
+    model, findings = build(document)
+    if model is None or findings:
+        _report(None, findings, as_json=as_json)
+        sys.exit(2)
+    loaded = LoadedFlow(model, document)
+    _report(loaded, warnings(loaded), as_json=as_json)
+
+
+def _report(loaded: LoadedFlow | None, findings: list[Finding], *, as_json: bool) -> None:
+    from flows.show import overview, show
+
+    if as_json:
+        listed = [
+            {
+                "file": each.file,
+                "line": each.mark[0],
+                "column": each.mark[1],
+                "severity": "warning" if each.warning else "error",
+                "path": each.path,
+                "message": each.message,
+            }
+            for each in findings
+        ]
+        whole = {"ok": loaded is not None, "findings": listed, "flow": show(loaded.flow) if loaded else None}
+        click.echo(json.dumps(whole, indent=2))
+        return
+    for finding in findings:
+        click.echo(str(finding), err=True)
+    if loaded:
+        click.echo(f"{loaded.document.file}: ok\n\n{overview(loaded.flow)}")
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of a flow file."""
+    from flows.schema import schema_text
+
+    click.echo(schema_text(), nl=False)
+
+
+@main.command()
+@_FLOW
+@_JSON
+def explain(flow: Path, *, as_json: bool) -> None:
+    """Tell for each record on standard input which rule of FLOW decides it, and where it goes."""
+    from flows.config import load
+    from flows.explain import explain_stream
+
+    explain_stream(load(flow).flow, sys.stdin.buffer, sys.stdout, as_json)
+
+
+@main.command()
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), help="Records a second; all at once when left out."
+)
+@click.option("--count", type=click.IntRange(min=0), help="How many; without end when left out.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same records.")
+@click.option(
+    "--to", type=click.Choice(["stdout", "kafka"]), default="stdout", show_default=True, help="Where they go."
+)
+@click.option("--brokers", default="localhost:9092", show_default=True, help="With --to kafka.")
+@click.option("--topic", default="logs", show_default=True, help="With --to kafka.")
+def generate(*, rate: float | None, count: int | None, seed: int, to: str, brokers: str, topic: str) -> None:
+    """Make realistic records."""
+    from flows.feed import paced, to_kafka, to_stream
+    from flows.sources.generate import records
+
+    made = paced(records(seed), rate, count)
+    if to == "kafka":
+        click.echo(f"{to_kafka(made, brokers, topic)} records written to {topic}", err=True)
+    else:
+        to_stream(made, sys.stdout.buffer, flush=rate is not None)
+
+
+@main.command()
+@click.argument("flow", type=click.Path(path_type=Path), required=False)
+@click.option("--only", help="Deliver to these destinations alone: names, separated by commas.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes for each dataflow."
+)
+def run(flow: Path | None, only: str | None, workers: int) -> None:
+    """Deliver what FLOW says, until stopped; without FLOW, show how it works with made-up or piped records."""
+    from flows.config import built, open_document
+
+    loaded = built(open_document(flow) if flow else _quickstart(piped=_piped()))
+    names = _only(loaded, only)
+    from flows.supervisor import run as supervise
+
+    sys.exit(supervise(loaded, only=names, workers=workers))
+
+
+def _only(loaded: LoadedFlow, only: str | None) -> list[str] | None:
+    """Return the names that `--only` lists, None for all."""
+    from logweir.settings import nearest
+
+    if only is None:
+        return None
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    known = loaded.flow.enabled
+    for name in names:
+        if name not in known:
+            msg = f"{name!r} is no enabled destination of this flow, which has {', '.join(known)}{nearest(name, known)}"
+            raise click.BadParameter(msg, param_hint="--only")
+    if not names:
+        msg = "names no destination"
+        raise click.BadParameter(msg, param_hint="--only")
+    return names
+
+
+def _quickstart(*, piped: bool) -> Document:
+    """Return the packaged flow, which reads what is piped in."""
+    from flows.config import open_document
+
+    document = open_document(Path(__file__).with_name("quickstart.yaml"))
+    if piped:
+        document.replace(("source",), {"type": "stdin"})
+    return document
+
+
+def _piped() -> bool:
+    """Tell whether standard input is a pipe or a file, as opposed to a terminal, /dev/null or nothing."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)

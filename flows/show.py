@@ -1,0 +1,77 @@
+"""A flow as it is in effect, to be shown: defaults filled in, secrets masked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from flows.config import Flow
+
+MASK = "**********"
+
+_SECRET_NAME = re.compile(
+    r"password|passwd|secret|token|api_?key|private_?key|key\.pem|credential|jaas|oauthbearer\.config", re.IGNORECASE
+)
+"""Settings that hold a secret as plain text, such as librdkafka's."""
+_PUBLIC_NAME = re.compile(r"(?:location|endpoint\.url|_file)$")
+_URL_PASSWORD = re.compile(r"(?<=://)[^/?#\s@]*(?:@[^/?#\s@]*)*@")
+_URL_QUERY = re.compile(r"([?&][^=&#\s]*(?:token|key|secret|password|signature|sig)[^=&#\s]*=)[^&#\s]*", re.IGNORECASE)
+
+
+def show(flow: Flow) -> dict[str, Any]:
+    """Return the flow as plain JSON values, with every secret masked."""
+    shown: dict[str, Any] = _masked(flow.model_dump(mode="json"))
+    return shown
+
+
+def _masked(value: Any, name: str = "") -> Any:
+    if isinstance(value, dict):
+        return {key: _masked(each, str(key)) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_masked(each, name) for each in value]
+    if not isinstance(value, str) or not value:
+        return value
+    if _SECRET_NAME.search(name) and not _PUBLIC_NAME.search(name):
+        return MASK
+    return _URL_QUERY.sub(rf"\g<1>{MASK}", _URL_PASSWORD.sub(f"{MASK}@", value))
+
+
+def overview(flow: Flow) -> str:
+    """Return the destinations, and the rules in the order in which they are asked, as tables."""
+    destinations = [
+        (
+            name,
+            str(getattr(each, "type", "")),
+            "yes" if each.enabled else "no",
+            str(len(flow.rules_of(name))),
+            each.on_failure,
+        )
+        for name, each in flow.destinations.items()
+    ]
+    parts = [table(("DESTINATION", "TYPE", "ENABLED", "RULES", "ON FAILURE"), destinations)]
+    placed = [("all", rule) for rule in flow.rules]
+    placed += [(name, rule) for name in flow.destinations for rule in flow.own_rules(name)]
+    placed.sort(key=lambda pair: -pair[1].priority)
+    rules = [
+        (
+            str(rule.priority),
+            rule.name,
+            rule.type,
+            getattr(rule, "action", "limit"),
+            "yes" if rule.enabled else "no",
+            where,
+        )
+        for where, rule in placed
+    ]
+    if rules:
+        parts.append(table(("PRIORITY", "RULE", "TYPE", "ACTION", "ENABLED", "FOR"), rules))
+    return "\n\n".join(parts)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows in aligned columns."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
+    )

@@ -74,6 +74,8 @@ def decide(outcome: Outcome, attempt: int, now: float, policy: Policy, count: in
     match outcome:
         case Delivered() | Partial(retry=()):
             return Done()
+        case Hold(issue=issue) | Partial(issue=issue) if issue:
+            return Wait(now + backoff(attempt, policy, jitter), holding=True)
         case Partial(after=after, reason=reason) | Retry(after=after, reason=reason):
             spent = attempt > policy.max_retries
             if spent and policy.on_failure == "dead_letter":
@@ -82,12 +84,11 @@ def decide(outcome: Outcome, attempt: int, now: float, policy: Policy, count: in
             if after is not None:
                 wait = max(wait, min(after, RETRY_AFTER_LIMIT)) if spent else min(after, RETRY_AFTER_LIMIT)
             return Wait(now + wait, holding=spent)
-        case Hold():
-            return Wait(now + backoff(attempt, policy, jitter), holding=True)
         case TooLarge(reason=reason):
             return Split() if count > 1 else Reject("too large", reason)
         case Invalid(cause=cause, reason=reason):
             return Split() if count > 1 else Reject(cause, reason)
+    raise AssertionError(outcome)
 
 
 class Circuit:

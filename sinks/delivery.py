@@ -40,7 +40,6 @@ class Delivering:
     max_bytes: int = 1_000_000
     flush_interval: float = 5.0
     concurrency: int = 4
-    compression: str | None = None
     policy: Policy = field(default_factory=Policy)
 
 
@@ -256,7 +255,7 @@ class Delivery:
             body = self._destination.frame(pieces)
             if len(body) > limits.request_bytes:
                 return TooLarge(f"{len(body)} bytes, the destination takes {limits.request_bytes} a request")
-            request.payload = compress(body, self._settings.compression)
+            request.payload = compress(body, self._destination.compression)
         if not self._admitted():
             return None
         request.attempt += 1
@@ -356,7 +355,7 @@ class Delivery:
     def _failed(self, outcome: Outcome, request: Request, action: Wait) -> None:
         """Note a request that will be sent again."""
         held = isinstance(outcome, Hold)
-        reason = outcome.issue if isinstance(outcome, Hold) else getattr(outcome, "reason", "")
+        reason = getattr(outcome, "issue", "") or getattr(outcome, "reason", "")
         if not reason:
             return
         whole = isinstance(outcome, Retry | Hold)

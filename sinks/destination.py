@@ -63,6 +63,8 @@ class Partial:
     """Why the ones in `retry` weren't taken."""
     after: float | None = None
     """Seconds to wait that the destination asked for."""
+    issue: str = ""
+    """Set when the ones in `retry` need a person, as in `Hold`."""
     duplicates: int = 0
 
 
@@ -110,6 +112,8 @@ class Destination(Protocol):
     """
 
     limits: Limits
+    compression: str | None
+    """gzip, zstd or None: how the engine compresses a body before `send`."""
     serial: bool
     """True when requests must be sent one after another, in order (a file, a terminal)."""
 
@@ -122,7 +126,7 @@ class Destination(Protocol):
         ...
 
     def send(self, body: bytes, count: int) -> Outcome:
-        """Deliver one body of `count` records. May block up to the timeout; raises only for defects."""
+        """Deliver one compressed body of `count` records. May block up to the timeout; raises only for defects."""
         ...
 
     def checkpoint(self) -> Any:

@@ -1,0 +1,271 @@
+"""Elasticsearch 7, 8 and 9, and OpenSearch, by the Bulk API.
+
+Protocol: "Bulk API" in the Elasticsearch and in the OpenSearch documentation. `create` with `_id` makes delivery idempotent
+(a 409 is a record that is already there) and is the one operation that data streams take.
+
+    http.max_content_length is 100 MB by default; `batch.max_bytes` keeps requests far below, larger records go alone
+    _id is at most 512 bytes, or the whole request is refused; longer ids are hashed
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import quote
+
+import orjson
+from pydantic import Field, SecretStr, model_validator
+
+from logweir.record import epoch_seconds, rfc3339
+from sinks.destination import (
+    Delivered,
+    Getter,
+    Hold,
+    Invalid,
+    Limits,
+    Outcome,
+    Partial,
+    Records,
+    Retry,
+    TooLarge,
+)
+from sinks.http import HttpClient, Response
+from sinks.settings import CommonDestination, env_field
+
+MAX_REQUEST_BYTES = 100 * 1024 * 1024
+MAX_ID_BYTES = 512
+
+_CONFLICT = 409
+_BUSY = {408, 429, 502, 503, 504}
+_DATE = re.compile(r"%[YmdHjVG]")
+
+
+class Elasticsearch(CommonDestination):
+    """An index or a data stream of an Elasticsearch or OpenSearch cluster."""
+
+    type: Literal["elasticsearch"]
+    url: str = env_field("ELASTIC_URL", description="The cluster's address, such as https://search.example.com:9200.")
+    index: str = env_field(
+        "ELASTIC_INDEX",
+        default="logs",
+        description="Index or data stream; may hold a date pattern of the record's time in UTC, such as logs-%Y.%m.%d.",
+    )
+    username: str | None = env_field("ELASTIC_USERNAME", default=None, description="User for basic authentication.")
+    password: SecretStr | None = env_field("ELASTIC_PASSWORD", default=None, description="The user's password.")
+    api_key: SecretStr | None = env_field(
+        "ELASTIC_API_KEY", default=None, description="API key, either as id:key or as the encoded form of it."
+    )
+    pipeline: str | None = Field(None, description="Ingest pipeline that the documents go through.")
+    validate_ssl: bool = Field(True, description="Check the server's certificate.")
+    compression: bool | Literal["gzip"] = Field(True, description="Compress request bodies with gzip.")
+
+    @model_validator(mode="after")
+    def _one_authentication(self) -> Elasticsearch:
+        if self.api_key and self.username:
+            msg = "set either api_key, or username and password"
+            raise ValueError(msg)
+        if bool(self.username) != bool(self.password):
+            msg = "username and password go together"
+            raise ValueError(msg)
+        return self
+
+    def fields(self) -> set[str]:
+        """Return the fields that a document's `@timestamp` and index come from."""
+        return {"timestamp"}
+
+    def open(self, getter: Callable[[str], Getter], resume: Any, partition: int = 0) -> ElasticsearchDestination:
+        """Return the destination; it connects with the first request."""
+        del resume, partition
+        return ElasticsearchDestination(self, getter("timestamp"))
+
+    def authorization(self) -> dict[str, str]:
+        """Return the headers that authenticate a request."""
+        if self.api_key:
+            key = self.api_key.get_secret_value()
+            encoded = base64.b64encode(key.encode()).decode() if ":" in key else key
+            return {"authorization": f"ApiKey {encoded}"}
+        if self.username and self.password:
+            pair = f"{self.username}:{self.password.get_secret_value()}"
+            return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+        return {}
+
+
+class ElasticsearchDestination:
+    """Sends `_bulk` requests and reads each item's outcome.
+
+    Args:
+        settings: The destination's settings.
+        timestamp: Reads a record's timestamp.
+    """
+
+    limits = Limits(request_bytes=MAX_REQUEST_BYTES)
+    serial = False
+
+    def __init__(self, settings: Elasticsearch, timestamp: Getter) -> None:
+        self.compression = "gzip" if settings.compression else None
+        self._index = settings.index
+        self._timestamp = timestamp
+        self._dated = bool(_DATE.search(settings.index))
+        self._names: dict[str, bytes] = {}
+        query = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
+        if settings.pipeline:
+            query += f"&pipeline={quote(settings.pipeline, safe='')}"
+        index = "" if self._dated else f"/{quote(settings.index, safe='')}"
+        self._path = f"{index}/_bulk?{query}"
+        self._headers = {"content-type": "application/x-ndjson"}
+        if self.compression:
+            self._headers["content-encoding"] = self.compression
+        self._client = HttpClient(
+            settings.url,
+            settings.authorization(),
+            verify=settings.validate_ssl,
+            connections=settings.concurrency,
+        )
+
+    def encode(self, records: Records) -> list[bytes]:
+        """Return an action line and the document for each record; the document is the record's own bytes."""
+        dumps = orjson.dumps
+        arrived = rfc3339(records.arrived)
+        times = list(map(self._timestamp, records.records))
+        if self._dated:
+            heads = [
+                b'{"create":{"_index":%b,"_id":%b}}\n' % (self._name(time, arrived), _id(identity))
+                for time, identity in zip(times, records.ids, strict=True)
+            ]
+            bodies = [_document(value, time, arrived) for value, time in zip(records.values, times, strict=True)]
+            return [head + body for head, body in zip(heads, bodies, strict=True)]
+        return [
+            b'{"create":{"_id":%b}}\n{"@timestamp":%b,%b\n' % (dumps(identity), dumps(time), value[1:])
+            if _plain(time, identity) and b'"@timestamp"' not in value
+            else b'{"create":{"_id":%b}}\n%b' % (_id(identity), _document(value, time, arrived))
+            for value, identity, time in zip(records.values, records.ids, times, strict=True)
+        ]
+
+    def frame(self, pieces: list[bytes]) -> bytes:
+        """Return the NDJSON body; each piece ends with its newline already."""
+        return b"".join(pieces)
+
+    def send(self, body: bytes, count: int) -> Outcome:
+        """Send one `_bulk` request."""
+        answer = self._client.request("POST", self._path, body, self._headers)
+        return read_answer(answer, count) if isinstance(answer, Response) else answer
+
+    def checkpoint(self) -> None:
+        """Keep no state: the documents' ids make a repetition harmless."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _name(self, time: Any, arrived: str) -> bytes:
+        """Return the index of a record of this time, as JSON."""
+        day = time[:13] if isinstance(time, str) and time.endswith("Z") else str(time)
+        name = self._names.get(day)
+        if name is None:
+            seconds = epoch_seconds(time)
+            moment = datetime.fromtimestamp(epoch_seconds(arrived) or 0.0 if seconds is None else seconds, UTC)
+            name = orjson.dumps(moment.strftime(self._index))
+            if len(self._names) > 10_000:  # noqa: PLR2004  bounds the cache, whatever the timestamps are
+                self._names.clear()
+            self._names[day] = name
+        return name
+
+
+def _plain(time: Any, identity: str) -> bool:
+    """Tell whether the record can take the fast path: its time is RFC 3339 text, its id surely short enough."""
+    return type(time) is str and time[4:5] == "-" and len(identity) <= MAX_ID_BYTES // 4
+
+
+def _id(identity: str) -> bytes:
+    """Return an id as JSON; one that is longer than `_id` may be is hashed."""
+    if len(identity.encode()) > MAX_ID_BYTES:
+        import xxhash
+
+        identity = xxhash.xxh3_128_hexdigest(identity)
+    return orjson.dumps(identity)
+
+
+def _document(value: bytes, time: Any, arrived: str) -> bytes:
+    """Return the document with an `@timestamp`: its own, else one made of the record's time, else the time of arrival."""
+    if value.startswith(b'{"@timestamp":"') or (b'"@timestamp"' in value and "@timestamp" in orjson.loads(value)):
+        return value + b"\n"
+    if not (isinstance(time, str) and time[4:5] == "-"):
+        seconds = epoch_seconds(time)
+        time = time if seconds is None and isinstance(time, str) else rfc3339(seconds) if seconds is not None else arrived
+    rest = value[1:].lstrip()
+    comma = b"" if rest.startswith(b"}") else b","
+    return b'{"@timestamp":%b%b%b\n' % (orjson.dumps(time), comma, rest)
+
+
+def read_answer(answer: Response, count: int) -> Outcome:
+    """Return what an answer to a `_bulk` request of `count` records means."""
+    status = answer.status
+    if status == 200:  # noqa: PLR2004
+        return _read_items(answer, count)
+    if status == 413:  # noqa: PLR2004
+        return TooLarge(f"413: {answer.excerpt()}")
+    if status in {401, 403}:
+        return Hold(f"{status}: {_reason(answer)}: check api_key, or username and password, and that they may write to the index")
+    if status == 404:  # noqa: PLR2004
+        return Hold(f"404: {_reason(answer)}: check url, index and pipeline")
+    if status in _BUSY or status >= 500:  # noqa: PLR2004
+        return Retry(f"{status}: {_reason(answer)}", answer.retry_after())
+    if status == 400:  # noqa: PLR2004
+        return Invalid("bulk request refused", f"400: {_reason(answer)}")
+    return Hold(f"{status}: {_reason(answer)}: check url")
+
+
+def _read_items(answer: Response, count: int) -> Outcome:
+    if b'"errors":false' in answer.body[:200]:
+        return Delivered()
+    try:
+        items = orjson.loads(answer.body)["items"]
+        results = [next(iter(item.values())) for item in items]
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration):
+        return Retry(f"not an answer of the Bulk API: {answer.excerpt()}")
+    if len(results) != count:
+        return Retry(f"{len(results)} items in the answer to {count} documents")
+    rejected: dict[int, tuple[str, str]] = {}
+    retry: list[int] = []
+    reasons: Counter[str] = Counter()
+    issue = ""
+    duplicates = 0
+    for index, result in enumerate(results):
+        status = result.get("status", 500)
+        if status < 300:  # noqa: PLR2004
+            continue
+        kind, reason = _item_error(result)
+        if status == _CONFLICT:
+            duplicates += 1
+        elif status == 429 or status >= 500:  # noqa: PLR2004
+            retry.append(index)
+            reasons[f"{status}: {kind}: {reason}"] += 1
+        elif status in {401, 403, 404}:
+            retry.append(index)
+            issue = f"{status}: {kind}: {reason}: check index, pipeline and the permission to write to them"
+        else:
+            rejected[index] = (f"rejected: {kind}", f"{status}: {kind}: {reason}")
+    if not rejected and not retry:
+        return Delivered(duplicates)
+    reason = reasons.most_common(1)[0][0] if reasons else ""
+    return Partial(rejected, retry, reason, answer.retry_after(), issue, duplicates)
+
+
+def _item_error(result: dict[str, Any]) -> tuple[str, str]:
+    error = result.get("error")
+    if isinstance(error, dict):
+        return str(error.get("type", "error")), str(error.get("reason", ""))[:1000]
+    return "error", str(error or "")[:1000]
+
+
+def _reason(answer: Response) -> str:
+    """Return the error's own words, or the beginning of the body."""
+    try:
+        error = orjson.loads(answer.body)["error"]
+        return f"{error['type']}: {error['reason']}" if isinstance(error, dict) else str(error)
+    except (ValueError, LookupError, TypeError):
+        return answer.excerpt()

@@ -1,0 +1,102 @@
+"""HTTP as the destinations use it: one pooled client each, blocking, with transport failures read as outcomes.
+
+Everything goes through this module, so that another client library is a change of one line here.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
+
+import httpx
+
+from sinks.destination import Hold, Retry
+
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+"""A request that isn't answered within this time is sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer: its status, its headers (names in lower case) and its whole body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def retry_after(self) -> float | None:
+        """Return the seconds that Retry-After asks for (RFC 9110 section 10.2.3: a number or a date), or None."""
+        value = self.headers.get("retry-after", "").strip()
+        if value.isdigit():
+            return float(value)
+        try:
+            moment = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+    def excerpt(self) -> str:
+        """Return the beginning of the body as text, for a reason."""
+        return self.body[:500].decode(errors="replace").strip()
+
+
+class HttpClient:
+    """A pool of connections to one destination.
+
+    Args:
+        url: Its base; paths are appended.
+        headers: Sent with every request.
+        verify: Whether the certificate is checked.
+        connections: The most that are open at once.
+        timeout: Seconds to wait for an answer.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        verify: bool = True,
+        connections: int = 4,
+        timeout: float = ANSWER_SECONDS,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._client = httpx.Client(
+            headers=dict(headers),
+            verify=verify,
+            http2=False,
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
+        )
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Response | Retry | Hold:
+        """Send one request; what keeps an answer from coming is a Retry, or a Hold when a person has to mend it."""
+        try:
+            answer = self._client.request(method, self._url + path, content=body, headers=headers)
+        except httpx.TimeoutException as error:
+            return Retry(f"no answer in time: {type(error).__name__}")
+        except httpx.TransportError as error:
+            if _certificate_failure(error):
+                return Hold(f"{error}: check `url` and the certificate, or set `validate_ssl: false`")
+            return Retry(f"{type(error).__name__}: {error}")
+        except (httpx.DecodingError, httpx.InvalidURL) as error:
+            return Retry(f"unreadable answer: {error}")
+        return Response(answer.status_code, answer.headers, answer.content)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+def _certificate_failure(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,7 +1,7 @@
 """What every source shares: the contract with the flow that runs it.
 
-A source is a Bytewax FixedPartitionedSource whose partitions give lists of `Batch`. It stops handing out when the flow has
-no room, and ends each partition when the flow is stopping, so that Bytewax records the last epoch.
+A source is a Bytewax FixedPartitionedSource whose partitions give lists of `Batch`. It stops handing out when the flow
+has no room, and ends each partition when the flow is stopping, so that Bytewax records the last epoch.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal, Self
 
-from bytewax.inputs import StatefulSourcePartition
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from pydantic import Field, model_validator
 
 from logweir.batch import Batch
 from logweir.events import Events
+from logweir.settings import StrictModel
+from operators.formats import FORMATS, Format, configured
 
 IDLE_WAIT = timedelta(milliseconds=20)
 """How long a partition with nothing to give, or no room to give it to, sleeps."""
@@ -32,10 +35,44 @@ class SourceContext:
     """Tells the flow how many bytes were handed out."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the flow is to end: each partition then raises StopIteration."""
-    restart: Callable[[str], None] = lambda reason: None
+    restart: Callable[[str], None] = lambda _reason: None
     """Asks the supervisor for a graceful restart, such as when a topic has grown."""
     group: str = ""
     """The consumer group of this dataflow."""
+
+
+class SourceSettings(StrictModel):
+    """What the settings of every source begin with."""
+
+    format: Literal["logweir", "ecs", "otel", "pino", "bunyan", "json", "text"] = Field(
+        "logweir", description="Where the fields of a record live; json: where `paths` says; text: a line is a message."
+    )
+    paths: dict[str, str] = Field(
+        default_factory=dict,
+        description="With format json: where each field lives, such as log.severity, or /a.b/c for a key with dots.",
+    )
+
+    @model_validator(mode="after")
+    def _paths_with_json(self) -> Self:
+        if self.paths and self.format != "json":
+            msg = f"`paths` goes with format json, not with {self.format}"
+            raise ValueError(msg)
+        if self.format == "json" and not self.paths:
+            msg = "format json needs `paths`, such as {level: severity, message: text}"
+            raise ValueError(msg)
+        return self
+
+    def layout(self) -> Format:
+        """Return where the fields of this source's records live."""
+        return configured(self.paths) if self.format == "json" else FORMATS[self.format]
+
+    def open(self, context: SourceContext) -> FixedPartitionedSource[Batch, Any]:
+        """Return the source for this flow to run.
+
+        Raises:
+            SourceError: It can't be read at all.
+        """
+        raise NotImplementedError
 
 
 class SourcePartition(StatefulSourcePartition[Batch, Any]):

@@ -87,3 +87,9 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def twin(self) -> Batch:
+        """Return a batch of the same records with an account of its own, for another destination."""
+        batch = Batch(self.topic, self.partition, self.values, self.offsets, self.account.copy(), self.arrived)
+        batch.times, batch.records, batch.ids = self.times, self.records, self.ids
+        return batch

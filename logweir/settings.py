@@ -68,6 +68,8 @@ class StrictModel(BaseModel):
     def _message(cls, error: Any) -> str:
         """Return the message of one error, in words where it is about a name of this very model."""
         loc = error["loc"]
+        if "message" in (error.get("ctx") or {}):
+            return plain(error)
         if len(loc) == 1 and error["type"] == "extra_forbidden":
             known = [field.alias or name for name, field in cls.model_fields.items()]
             return f"unknown setting{nearest(str(loc[0]), known) or '; known are ' + ', '.join(sorted(known))}"
@@ -106,7 +108,7 @@ _WORDS = {
     "too_short": "must have at least {min_length} entries",
     "too_long": "must have at most {max_length} entries",
     "string_pattern_mismatch": "must match {pattern}",
-    "union_tag_not_found": "`type` is required, one of {expected_tags}",
+    "union_tag_not_found": "`type` is required",
 }
 
 

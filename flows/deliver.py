@@ -1,0 +1,102 @@
+"""The deliver flow as Bytewax sees it: source -> decode and rules -> the sink partitions of each destination.
+
+The steps themselves are plain Python in operators/ and sinks/; this module is the only one that ties them to the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import cycle
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+from flows.runtime import Runtime
+from logweir.batch import Batch
+from sinks.delivery import Delivery
+
+STATE_VERSION = 1
+
+
+def dataflow(runtime: Runtime, fail: Callable[[BaseException], None]) -> Dataflow:
+    """Return the dataflow of one worker.
+
+    Args:
+        runtime: Its steps.
+        fail: Ends the process, epoch unrecorded, for an error that a sink partition has met. Must not return.
+    """
+    flow = Dataflow(runtime.assignment.flow.name.replace("-", "_"))
+    batches = op.input("source", flow, runtime.source)
+    decoded = op.flat_map_batch("decode", batches, lambda some: [runtime.decode(batch) for batch in some])
+    for name in runtime.destinations:
+        routed = op.flat_map_batch(f"route_{name}", decoded, _router(runtime, name))
+        op.output(f"deliver_{name}", routed, DeliverySink(runtime, name, fail))
+    return flow
+
+
+def _router(runtime: Runtime, name: str) -> Callable[[Iterable[Batch]], list[tuple[str, Batch]]]:
+    """Return the step that picks this destination's records and the local sink partition for each batch."""
+    own = runtime.partitions(name)[: runtime.destinations[name].partitions]
+    turns = cycle(map(part_name, own))
+    return lambda batches: [(next(turns), runtime.route(name, batch)) for batch in batches]
+
+
+def part_name(partition: int) -> str:
+    """Return the name of a sink partition; sorted names are in the order of their numbers."""
+    return f"{partition:04d}"
+
+
+class DeliverySink(FixedPartitionedSink[Batch, dict[str, Any]]):
+    """The sink partitions of one destination."""
+
+    def __init__(self, runtime: Runtime, name: str, fail: Callable[[BaseException], None]) -> None:
+        self._runtime = runtime
+        self._name = name
+        self._fail = fail
+
+    def list_parts(self) -> list[str]:
+        """Return this worker's partitions: each is listed by one worker, so Bytewax keeps it there."""
+        return [part_name(partition) for partition in self._runtime.partitions(self._name)]
+
+    def part_fn(self, item_key: str) -> int:
+        """Return the index of the partition that a key names."""
+        return int(item_key)
+
+    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> DeliveryPartition:
+        """Start a partition with its first batch, or from its recorded state."""
+        del step_id
+        try:
+            delivery = self._runtime.deliver(self._name, int(for_part), resume_state)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        return DeliveryPartition(delivery, self._runtime, self._fail)
+
+
+class DeliveryPartition(StatefulSinkPartition[Batch, dict[str, Any]]):
+    """One sink partition: batches in, and a barrier at the end of each epoch that had some."""
+
+    def __init__(self, delivery: Delivery, runtime: Runtime, fail: Callable[[BaseException], None]) -> None:
+        self._delivery = delivery
+        self._runtime = runtime
+        self._fail = fail
+
+    def write_batch(self, values: list[Batch]) -> None:
+        """Hand the batches over; nothing is sent on this thread."""
+        try:
+            self._delivery.write(values)
+        except BaseException as error:
+            self._fail(error)
+            raise
+
+    def snapshot(self) -> dict[str, Any]:
+        """Wait until all of the epoch is settled, and return the ledger that goes with its offsets."""
+        try:
+            self._delivery.barrier(self._runtime.stop_by)
+            destination = self._delivery.checkpoint()
+        except BaseException as error:
+            self._fail(error)
+            raise
+        return {"version": STATE_VERSION, "ledger": self._delivery.ledger.to_dict(), "destination": destination}

@@ -1,0 +1,176 @@
+"""What runs inside one worker process: the dataflow of one destination (or of all, without isolation) and its state."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flows.config import Flow
+from flows.sources.base import SourceContext, SourceSettings
+from flows.sources.kafka import Kafka
+from logweir.batch import Batch
+from logweir.events import Events
+from logweir.ledger import Ledger
+from operators.decode import Decoder
+from operators.projection import Projection
+from operators.rules import RuleSet, compile_rules, fields_of
+from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters, create_topic
+from sinks.decide import Policy
+from sinks.delivery import Delivering, Delivery
+from sinks.flight import Flight
+from sinks.settings import CommonDestination
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What the supervisor tells a worker to run. Travels by a pipe, so that a changed file can't change a restart."""
+
+    flow: Flow
+    destinations: tuple[str, ...]
+    """Those that this dataflow delivers to."""
+    group: str
+    recovery: Path
+    """The directory with Bytewax's recovery store of this dataflow."""
+    worker: int = 0
+    workers: int = 1
+    addresses: tuple[str, ...] = ()
+    """host:port of each worker's process, when there are several."""
+    sink_partitions: dict[str, int] = field(default_factory=dict)
+    """How many sink partitions each destination's ledger is kept in; never shrinks, or a ledger would be lost."""
+
+
+class Runtime:
+    """One worker's steps, sink partitions and figures.
+
+    Args:
+        assignment: What to run.
+        events: Where to tell what happens.
+        restart: Asks the supervisor for a graceful restart, with the reason.
+    """
+
+    def __init__(self, assignment: Assignment, events: Events, restart: Callable[[str], None]) -> None:
+        self.assignment = assignment
+        self.events = events
+        flow = assignment.flow
+        self.destinations: dict[str, CommonDestination] = {name: flow.enabled[name] for name in assignment.destinations}
+        self._flights = {name: Flight(flow.max_in_flight) for name in self.destinations}
+        self.deliveries: dict[str, dict[int, Delivery]] = {name: {} for name in self.destinations}
+        self._stop_by: float | None = None
+        self.context = SourceContext(
+            events=events, room=self._room, taken=self._taken, restart=restart, group=assignment.group
+        )
+        assert isinstance(flow.source, SourceSettings)
+        self.source = flow.source.open(self.context)
+        self._compile()
+        self._topics_made: set[str] = set()
+
+    def decode(self, batch: Batch) -> Batch:
+        """Return the batch decoded and with the flow's rules applied."""
+        self._decoder(batch)
+        return self._rules.filter(batch)
+
+    def route(self, name: str, batch: Batch) -> Batch:
+        """Return what of a decoded batch goes to this destination."""
+        if len(self.destinations) > 1:
+            batch = batch.twin()
+        return self._own_rules[name].filter(batch)
+
+    def partitions(self, name: str) -> range:
+        """Return the sink partitions that this worker owns; it delivers what it reads, so nothing crosses processes."""
+        total = self.assignment.sink_partitions.get(name, 1)
+        return range(self.assignment.worker, total, self.assignment.workers)
+
+    def deliver(self, name: str, partition: int, state: dict[str, Any] | None) -> Delivery:
+        """Start one sink partition, from its recorded state if there is one."""
+        settings = self.destinations[name]
+        state = state or {}
+        ledger = Ledger.from_dict(state["ledger"]) if "ledger" in state else None
+        delivery = Delivery(
+            _delivering(name, settings),
+            settings.open(self._projection.getter, state.get("destination"), partition=partition),  # type: ignore[attr-defined]
+            self._dead_letters(name, partition),
+            self._flights[name],
+            self.events,
+            ledger,
+        )
+        self.deliveries[name][partition] = delivery
+        return delivery
+
+    def stop(self) -> None:
+        """End the sources; what is in flight has until `stop_timeout` to be delivered."""
+        if self._stop_by is None:
+            self._stop_by = time.monotonic() + self.assignment.flow.stop_timeout
+        self.context.stopping.set()
+
+    def stop_by(self) -> float | None:
+        """Return the monotonic time at which a barrier gives up; None while the flow isn't stopping."""
+        return self._stop_by
+
+    def status(self) -> dict[str, Any]:
+        """Return this worker's ledgers and live figures, by destination."""
+        report: dict[str, Any] = {}
+        for name, deliveries in self.deliveries.items():
+            ledger = Ledger()
+            running = list(deliveries.values())
+            for delivery in running:
+                ledger.merge(delivery.ledger)
+            report[name] = {
+                "ledger": ledger.to_dict(),
+                "partitions": [delivery.status() for delivery in running],
+            }
+        return report
+
+    def close(self) -> None:
+        """Release every destination."""
+        for deliveries in self.deliveries.values():
+            for delivery in deliveries.values():
+                delivery.close()
+
+    def _compile(self) -> None:
+        flow = self.assignment.flow
+        rules = [rule for rule in flow.rules if rule.enabled]
+        own = {name: [rule for rule in flow.own_rules(name) if rule.enabled] for name in self.destinations}
+        fields = fields_of([*rules, *(rule for some in own.values() for rule in some)])
+        for settings in self.destinations.values():
+            fields |= settings.fields()  # type: ignore[attr-defined]
+        assert isinstance(flow.source, SourceSettings)
+        self._projection = Projection(fields, flow.source.layout())
+        self._decoder = Decoder(self._projection)
+        self._rules: RuleSet = compile_rules(rules, self._projection)
+        self._own_rules = {name: compile_rules(some, self._projection) for name, some in own.items()}
+
+    def _dead_letters(self, name: str, partition: int) -> DeadLetters:
+        settings = self.assignment.flow.dead_letter
+        source = self.assignment.flow.source
+        if settings.directory is not None:
+            return DirectoryDeadLetters(Path(settings.directory), name, partition)
+        assert isinstance(source, Kafka)
+        topic = f"{settings.topic_prefix}{name}"
+        if topic not in self._topics_made:
+            create_topic(source.librdkafka(), topic)
+            self._topics_made.add(topic)
+        return KafkaDeadLetters(source.librdkafka(), topic, name)
+
+    def _room(self) -> int:
+        return min(flight.room() for flight in self._flights.values())
+
+    def _taken(self, count: int) -> None:
+        for flight in self._flights.values():
+            flight.add(count)
+
+
+def _delivering(name: str, settings: CommonDestination) -> Delivering:
+    return Delivering(
+        name=name,
+        max_records=settings.batch.max_records,
+        max_bytes=settings.batch.max_bytes,
+        flush_interval=settings.batch.flush_interval,
+        concurrency=settings.concurrency,
+        policy=Policy(
+            settings.retry.max_retries, settings.retry.backoff, settings.retry.max_backoff, settings.on_failure
+        ),
+    )

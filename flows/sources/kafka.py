@@ -1,0 +1,89 @@
+"""Kafka: topics, read by a consumer group, with librdkafka's own settings for TLS, SASL and the rest."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from bytewax.inputs import FixedPartitionedSource
+from pydantic import Field, SecretStr, field_validator
+
+from flows.sources.base import SourceContext, SourceSettings
+from logweir.batch import Batch
+from logweir.units import Duration
+
+RESERVED = {
+    "bootstrap.servers": "set source.brokers",
+    "group.id": "set source.group",
+    "enable.auto.commit": "offsets are committed when their epoch is recorded",
+    "enable.auto.offset.store": "offsets are committed when their epoch is recorded",
+    "auto.offset.reset": "set source.start; an offset that is gone later is counted as a gap",
+}
+"""librdkafka settings that are not the user's, and what to do instead."""
+
+
+class Kafka(SourceSettings):
+    """Topics of a Kafka cluster."""
+
+    type: Literal["kafka"]
+    brokers: list[str] = Field(min_length=1, description="Addresses of some brokers, as host:port.")
+    topics: list[str] = Field(min_length=1, description="The topics to read.")
+    group: str = Field(
+        "logweir",
+        min_length=1,
+        description="The consumer group; with isolation: destination each destination's is <group>.<destination>.",
+    )
+    start: str = Field(
+        "earliest",
+        description="Where to begin a partition that has no recorded position: earliest, latest, or a time such as "
+        "2026-11-01T00:00:00Z.",
+    )
+    discover_interval: Duration = Field(30.0, ge=0, description="How often to look for new partitions; 0 for never.")
+    settings: dict[str, SecretStr | bool | int | float] = Field(
+        default_factory=dict, description="librdkafka's own settings: security.protocol, sasl.*, ssl.* and others."
+    )
+
+    @field_validator("start")
+    @classmethod
+    def _start(cls, value: str) -> str:
+        if value not in {"earliest", "latest"}:
+            try:
+                datetime.fromisoformat(value)
+            except ValueError:
+                msg = f"must be earliest, latest or a time such as 2026-11-01T00:00:00Z, got {value!r}"
+                raise ValueError(msg) from None
+        return value
+
+    @field_validator("settings")
+    @classmethod
+    def _not_reserved(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if name in RESERVED:
+                msg = f"`{name}` can't be set here: {RESERVED[name]}"
+                raise ValueError(msg)
+        return value
+
+    def librdkafka(self) -> dict[str, Any]:
+        """Return the settings that any client of this cluster needs, secrets in the clear."""
+        plain = {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in self.settings.items()
+        }
+        return {**plain, "bootstrap.servers": ",".join(self.brokers)}
+
+    def open(self, context: SourceContext) -> FixedPartitionedSource[Batch, Any]:
+        """Return the source for this flow to run."""
+        from flows.sources.kafka_reader import KafkaSource, consumer_settings
+
+        start: Any = self.start
+        if start not in {"earliest", "latest"}:
+            moment = datetime.fromisoformat(start)
+            start = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return KafkaSource(
+            consumer_settings(self.librdkafka(), context.group),
+            self.topics,
+            start,
+            context,
+            discover_interval=self.discover_interval,
+            timed=self.layout().wrap,
+        )

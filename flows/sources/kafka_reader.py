@@ -1,0 +1,404 @@
+"""Reading Kafka: one part a topic-partition, one consumer a process, positions kept by the flow.
+
+librdkafka prefetches into one queue whatever the number of partitions, so memory is bounded by `queued.max.messages.kbytes`
+and one fetch. Where a partition begins: the flow's own recorded position, else the group's committed offset, else `start`.
+Offsets are committed to the group once their epoch is recorded, for lag tools and as a second memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from bytewax.inputs import FixedPartitionedSource
+from confluent_kafka import (
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from flows.sources.base import SourceContext, SourcePartition
+from logweir.batch import Account, Batch
+from logweir.errors import SourceError
+
+POLL_RECORDS = 2000
+"""Records of one poll: enough to spread the cost of a batch, few enough to keep the pieces of work short."""
+
+PREFETCH_KBYTES = 16384
+_ASK_SECONDS = 15.0
+TOMBSTONE = "tombstone"
+
+Start = Literal["earliest", "latest"] | datetime
+
+
+def part_name(topic: str, partition: int) -> str:
+    """Return the name under which a topic-partition's position is recorded."""
+    return f"{topic}[{partition}]"
+
+
+def consumer_settings(settings: dict[str, Any], group: str) -> dict[str, Any]:
+    """Return the consumer's settings; the user's own win where they don't touch the position."""
+    return {
+        "queued.max.messages.kbytes": PREFETCH_KBYTES,
+        "fetch.max.bytes": PREFETCH_KBYTES * 1024,
+        # The default of one second would leave a small queue empty for most of it.
+        "fetch.queue.backoff.ms": 5,
+        **settings,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # An offset that is gone must be seen and counted, not skipped.
+        "auto.offset.reset": "error",
+    }
+
+
+class KafkaSource(FixedPartitionedSource[Batch, int]):
+    """Reads topics.
+
+    Args:
+        settings: librdkafka's settings, from `consumer_settings`.
+        topics: Their names.
+        start: Where to begin without any recorded position.
+        context: The flow that runs it.
+        discover_interval: Seconds between looks for new partitions; zero for never.
+        timed: Give each record's time too, for formats that have no timestamp.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        topics: Sequence[str],
+        start: Start,
+        context: SourceContext,
+        *,
+        discover_interval: float = 30.0,
+        timed: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._topics = list(topics)
+        self._start = start
+        self._context = context
+        self._discover_interval = discover_interval
+        self._timed = timed
+        self._reader: _Reader | None = None
+
+    def list_parts(self) -> list[str]:
+        """Return every partition of the topics.
+
+        Raises:
+            SourceError: The brokers can't be reached, or a topic doesn't exist.
+        """
+        reader = self._open()
+        counts = reader.partitions()
+        if self._discover_interval:
+            threading.Thread(target=self._discover, args=(reader, counts), daemon=True).start()
+        return [part_name(topic, partition) for topic, count in counts.items() for partition in range(count)]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> _Part:
+        """Return one partition, to be read from its recorded position."""
+        del step_id
+        topic, _, number = for_part.removesuffix("]").rpartition("[")
+        return _Part(self._open(), topic, int(number), resume_state, self._context, timed=self._timed)
+
+    def commit_last(self) -> None:
+        """Commit the positions of the last epoch, once the flow has ended well."""
+        if self._reader is not None:
+            self._reader.commit(wait=True)
+            self._reader.close()
+
+    def _open(self) -> _Reader:
+        if self._reader is None:
+            self._reader = _Reader(self._settings, self._topics, self._start, self._context)
+        return self._reader
+
+    def _discover(self, reader: _Reader, known: dict[str, int]) -> None:
+        """Ask for a graceful restart when a topic has grown: Bytewax lists partitions only at its start."""
+        while not self._context.stopping.wait(self._discover_interval):
+            try:
+                counts = reader.partitions()
+            except SourceError as error:
+                self._context.events.tell("source.error", "warn", reason=str(error))
+                continue
+            if any(count > known[topic] for topic, count in counts.items()):
+                self._context.restart(f"new partitions: {counts}")
+                return
+
+
+class _Reader:
+    """The one consumer of a process, and the buffers of its partitions between a poll and their turn."""
+
+    def __init__(self, settings: dict[str, Any], topics: list[str], start: Start, context: SourceContext) -> None:
+        self._topics = topics
+        self._start = start
+        self._context = context
+        self._last_error = ""
+        self._consumer = Consumer({**settings, "error_cb": self._on_error})
+        self._parts: dict[tuple[str, int], _Part] = {}
+        self._assigned = False
+        self._uncommitted: dict[tuple[str, int], int] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def partitions(self) -> dict[str, int]:
+        """Return the number of partitions of each topic."""
+        counts = {}
+        for topic in self._topics:
+            try:
+                with self._lock:
+                    if self._closed:
+                        return counts
+                    found = self._consumer.list_topics(topic, timeout=_ASK_SECONDS).topics[topic]
+            except KafkaException as error:
+                # The callback knows more than the timeout does, such as a refused password.
+                self._consumer.poll(0)
+                msg = f"list the partitions of {topic}: {self._last_error or error.args[0].str()}: check source.brokers and source.settings"
+                raise SourceError(msg) from error
+            if found.error is not None:
+                msg = f"topic {topic}: {found.error.str()}: create it, or check source.topics and what this user may read"
+                raise SourceError(msg)
+            counts[topic] = len(found.partitions)
+        return counts
+
+    def add(self, part: _Part) -> None:
+        """Take in a partition; it is assigned with the next poll."""
+        self._parts[part.key] = part
+        self._assigned = False
+
+    def remove(self, part: _Part) -> None:
+        """Read no more of a partition."""
+        self._parts.pop(part.key, None)
+
+    def poll(self) -> int:
+        """Move what librdkafka has at hand into the buffers; return the number of messages."""
+        if not self._assigned:
+            self._assign()
+        messages = self._consumer.consume(POLL_RECORDS, 0.0)
+        if not messages:
+            return 0
+        if any(map(Message.error, messages)):
+            messages = [message for message in messages if not self._failed(message)]
+        partitions = set(map(Message.partition, messages))
+        if len(partitions) == 1 and len(self._topics) == 1:
+            self._parts[self._topics[0], partitions.pop()].take(messages)
+            return len(messages)
+        split: dict[tuple[str, int], list[Message]] = {}
+        for message in messages:
+            split.setdefault((message.topic(), message.partition()), []).append(message)
+        for key, some in split.items():
+            if key in self._parts:
+                self._parts[key].take(some)
+        return len(messages)
+
+    def commit(self, *, wait: bool = False) -> None:
+        """Commit positions whose epoch is recorded."""
+        if not self._uncommitted:
+            return
+        offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in self._uncommitted.items()]
+        self._uncommitted = {}
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=not wait)
+        except KafkaException as error:
+            # The flow's own record is what counts; lag tools are told with the next epoch.
+            self._context.events.tell("source.error", "warn", reason=f"commit to the group: {error.args[0].str()}")
+
+    def recorded(self, key: tuple[str, int], offset: int) -> None:
+        """Note a position whose epoch is recorded; the next `commit` takes it along."""
+        self._uncommitted[key] = offset
+
+    def close(self) -> None:
+        """Leave the brokers."""
+        with self._lock:
+            self._closed = True
+            self._consumer.close()
+
+    def _assign(self) -> None:
+        """Assign every partition at its position, asking the brokers where there is none."""
+        fresh = [part for part in self._parts.values() if part.position is None]
+        try:
+            if fresh:
+                self._place(fresh)
+            self._close_gaps()
+            self._consumer.assign(
+                [TopicPartition(topic, number, part.position) for (topic, number), part in self._parts.items()]
+            )
+        except KafkaException as error:
+            msg = f"find the first offsets: {self._last_error or error.args[0].str()}: check source.brokers and source.settings"
+            raise SourceError(msg) from error
+        self._assigned = True
+
+    def _place(self, fresh: list[_Part]) -> None:
+        """Give a first position to partitions that the flow has none recorded of."""
+        committed = self._consumer.committed([TopicPartition(*part.key) for part in fresh], timeout=_ASK_SECONDS)
+        known = {part.key[0] for part in self._parts.values() if part.position is not None}
+        known.update(each.topic for each in committed if each.offset >= 0)
+        starts = self._starts(fresh)
+        for part, each in zip(fresh, committed, strict=True):
+            if each.offset >= 0:
+                part.position = each.offset
+            elif part.key[0] in known:
+                # The topic is being read already, so this partition is new: what it holds has never been read.
+                part.position = self._watermarks(part.key)[0]
+            else:
+                part.position = starts[part.key]
+
+    def _starts(self, fresh: list[_Part]) -> dict[tuple[str, int], int]:
+        """Return where `start` lies in each partition."""
+        if isinstance(self._start, datetime):
+            stamp = int(self._start.timestamp() * 1000)
+            asked = [TopicPartition(*part.key, stamp) for part in fresh]
+            found = self._consumer.offsets_for_times(asked, timeout=_ASK_SECONDS)
+            return {
+                (each.topic, each.partition): each.offset
+                if each.offset >= 0
+                else self._watermarks((each.topic, each.partition))[1]
+                for each in found
+            }
+        end = self._start == "latest"
+        return {part.key: self._watermarks(part.key)[1 if end else 0] for part in fresh}
+
+    def _watermarks(self, key: tuple[str, int]) -> tuple[int, int]:
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(*key), timeout=_ASK_SECONDS)
+        return low, high
+
+    def _close_gaps(self) -> None:
+        """Move each position that no longer exists to one that does, and count what is lost in between."""
+        for key, part in self._parts.items():
+            low, high = self._watermarks(key)
+            position = part.position
+            if position is not None and not low <= position <= high:
+                part.lose(low, high)
+
+    def _failed(self, message: Message) -> bool:
+        """Tell whether this is an error and not a record. An error never moves a position."""
+        error = message.error()
+        if error is None:
+            return False
+        key = (message.topic(), message.partition())
+        if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
+            # Assigning anew looks at the watermarks, which tell how much is gone.
+            self._assigned = False
+        elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+            self._context.events.tell(
+                "source.error", "warn", topic=key[0], partition=key[1], reason=f"{error.name()}: {error.str()}"
+            )
+        return True
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._last_error = error.str()
+        self._context.events.tell("source.error", "warn", reason=f"{error.name()}: {error.str()}")
+
+
+class _Part(SourcePartition):
+    """One topic-partition."""
+
+    def __init__(
+        self,
+        reader: _Reader,
+        topic: str,
+        number: int,
+        position: int | None,
+        context: SourceContext,
+        *,
+        timed: bool,
+    ) -> None:
+        super().__init__(context)
+        self._reader = reader
+        self.key = (topic, number)
+        self.position = position
+        """The next offset to read; None until the brokers were asked."""
+        self._timed = timed
+        self._ready: list[Batch] = []
+        self._gaps = 0
+        self._handed_out = position
+        self._recorded: int | None = None
+        reader.add(self)
+
+    def take(self, messages: list[Message]) -> None:
+        """Make a batch of some messages of this partition, in order."""
+        topic, number = self.key
+        offsets: list[int] | range = list(map(Message.offset, messages))
+        first, last = offsets[0], offsets[-1]
+        if last - first == len(offsets) - 1:
+            offsets = range(first, last + 1)
+        self.position = last + 1
+        values: list[Any] = list(map(Message.value, messages))
+        account = None
+        if None in values:
+            account = Account(len(values), sum(len(value) for value in values if value is not None))
+            account.drop(TOMBSTONE, values.count(None))
+            offsets = [offset for offset, value in zip(offsets, values, strict=True) if value is not None]
+            messages = [message for message in messages if message.value() is not None]
+            values = [value for value in values if value is not None]
+        kind, stamp = messages[0].timestamp() if messages else (TIMESTAMP_NOT_AVAILABLE, 0)
+        batch = Batch(topic, number, values, offsets, account, 0.0 if kind == TIMESTAMP_NOT_AVAILABLE else stamp / 1000)
+        if self._timed:
+            batch.times = [message.timestamp()[1] / 1000 for message in messages]
+        self._ready.append(batch)
+
+    def lose(self, low: int, high: int) -> None:
+        """Go on from `low`, the first offset that exists, because the position doesn't."""
+        topic, number = self.key
+        assert self.position is not None
+        if self.position < low:
+            lost = low - self.position
+            reason = f"offsets {self.position} to {low - 1} were deleted before they were read: raise the topic's retention"
+        else:
+            lost = 0
+            reason = f"offset {self.position} is beyond the end {high}: was the topic made anew? It is read from {low}"
+        self._gaps += lost
+        self.position = low
+        self.context.events.tell("source.gap", "error", topic=topic, partition=number, lost=lost, reason=reason)
+
+    def read(self, room: int) -> list[Batch]:
+        """Return what there is, up to the room: after a long barrier an epoch may have this one turn."""
+        self._commit_recorded()
+        while not self._ready or sum(batch.size for batch in self._ready) < room:
+            if not self._reader.poll():
+                break
+        return self._hand_out()
+
+    def next_batch(self) -> list[Batch]:
+        """Return batches within the room; what was already buffered goes out first."""
+        if self._ready and not self.context.stopping.is_set():
+            batches = self._hand_out()
+            for batch in batches:
+                self.context.taken(batch.account.read_bytes)
+            self._idle = False
+            return batches
+        return super().next_batch()
+
+    def snapshot(self) -> int | None:
+        """Return the next offset to be handed out: what waits in the buffer is read again after a restart."""
+        self._recorded = self._handed_out
+        return self._handed_out
+
+    def close(self) -> None:
+        """Leave the assignment."""
+        self._reader.remove(self)
+        # A partition is closed at its end, so the snapshot before was its last; its epoch is recorded when the flow ends.
+        if self._recorded is not None:
+            self._reader.recorded(self.key, self._recorded)
+
+    def _hand_out(self) -> list[Batch]:
+        batches, self._ready = self._ready, []
+        if self._gaps:
+            topic, number = self.key
+            if not batches:
+                batches = [Batch(topic, number, [], [])]
+            batches[0].account.gaps += self._gaps
+            self._gaps = 0
+        if self.position is not None:
+            self._handed_out = self.position
+        return batches
+
+    def _commit_recorded(self) -> None:
+        """Commit the last epoch's position: this epoch could only begin because that one is recorded."""
+        if self._recorded is not None:
+            self._reader.recorded(self.key, self._recorded)
+            self._recorded = None
+            self._reader.commit()

@@ -1,0 +1,188 @@
+"""The rules that look at one record at a time, as they are written in a flow file.
+
+What they mean together (tiers, gates, exclusions) is in `operators.rules`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
+
+from logweir.record import LEVELS, LevelTable
+from logweir.settings import StrictModel, Substituted
+from operators.patterns import check_pattern
+
+_LEVELS = LevelTable({})
+
+Operator = Literal["eq", "ne", "gt", "gte", "lt", "lte", "contains", "matches", "exists", "in"]
+ORDERINGS = frozenset({"gt", "gte", "lt", "lte"})
+
+
+def _level(value: Any) -> Any:
+    level = _LEVELS[value] if isinstance(value, str) else None
+    if level is None:
+        shown = f"the value of {value.origin}" if isinstance(value, Substituted) else repr(value)
+        msg = f"{shown} is no level, allowed: {', '.join(LEVELS)} (or an alias such as warning, critical)"
+        raise ValueError(msg)
+    return level
+
+
+def _path(value: str) -> str:
+    if not all(value.split(".")):
+        msg = "must be a dotted path such as context.service"
+        raise ValueError(msg)
+    return value
+
+
+Level = Annotated[
+    str,
+    BeforeValidator(_level, json_schema_input_type=str),
+    Field(examples=list(LEVELS)),
+]
+"""One of LEVELS. An alias is read as what it stands for."""
+
+FieldPath = Annotated[str, AfterValidator(_path)]
+
+
+class BaseRule(StrictModel):
+    """What every rule has."""
+
+    name: str = Field(min_length=1, description="What the rule is called in counters, in `explain` and in messages.")
+    enabled: bool = Field(default=True, description="Whether the rule is asked at all.")
+    priority: int = Field(
+        default=0,
+        description="Rules of one priority are a tier. Tiers are asked from the highest down; what a higher one keeps, "
+        "no lower one is asked about.",
+    )
+
+
+class _Matching(BaseRule):
+    action: Literal["include", "exclude"] = Field(
+        default="include",
+        description="`include`: only records that match pass. `exclude`: records that match are dropped.",
+    )
+
+
+class LevelRule(_Matching):
+    """Matches records of certain levels."""
+
+    type: Literal["level"] = Field(description="Matches by level.")
+    levels: list[Level] | None = Field(
+        default=None, min_length=1, description="The levels that match. Aliases such as warning are understood."
+    )
+    min_level: Level | None = Field(default=None, description="This level and all more severe ones match.")
+
+    @model_validator(mode="after")
+    def _either(self) -> LevelRule:
+        if (self.levels is None) == (self.min_level is None):
+            msg = "needs either levels or min_level, and not both"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def matching(self) -> frozenset[str]:
+        """Return the levels that match."""
+        if self.min_level is not None:
+            return frozenset(LEVELS[LEVELS.index(self.min_level) :])
+        return frozenset(self.levels or ())
+
+
+class CategoryRule(_Matching):
+    """Matches records of certain categories."""
+
+    type: Literal["category"] = Field(description="Matches by category.")
+    categories: list[str] = Field(min_length=1, description="The categories that match, spelt exactly.")
+
+
+class FieldRule(_Matching):
+    """Matches records by what one of their fields holds."""
+
+    type: Literal["field"] = Field(description="Matches by the value of a field.")
+    field: FieldPath = Field(description="The field's dotted path, such as `context.environment`.")
+    operator: Operator = Field(
+        description="How the field is compared with `value`. A field that is missing or null matches only `ne` and "
+        "`exists: false`; values of different types are never equal and never ordered."
+    )
+    value: JsonValue = Field(
+        default=None,
+        validate_default=True,
+        description="What the field is compared with: a list for `in`, a number or text for gt, gte, lt and lte, "
+        "a pattern for `matches`, true or false for `exists` (true when left out).",
+    )
+
+    @field_validator("value")
+    @classmethod
+    def _fits(cls, value: JsonValue, info: ValidationInfo) -> JsonValue:
+        operator = info.data.get("operator")
+        if operator is not None and (problem := _misfit(operator, value)):
+            raise ValueError(problem)
+        if operator == "matches" and isinstance(value, str):
+            check_pattern(value)
+        return value
+
+
+def _misfit(operator: str, value: JsonValue) -> str | None:
+    """Return what is wrong with this value for this operator, or None."""
+    problem = None
+    if isinstance(value, float) and not math.isfinite(value):
+        problem = "must be a finite number"
+    elif operator == "exists":
+        if value is not None and not isinstance(value, bool):
+            problem = "must be true or false for exists"
+    elif value is None:
+        problem = f"is needed for {operator}; for a missing or null field use exists with false"
+    elif operator in ORDERINGS and (isinstance(value, bool) or not isinstance(value, int | float | str)):
+        problem = f"must be a number or text for {operator}"
+    elif operator == "in" and not (isinstance(value, list) and value and None not in value):
+        problem = "must be a list of one or more values for in, without null"
+    elif operator == "matches" and not isinstance(value, str):
+        problem = "must be a pattern (text) for matches"
+    return problem
+
+
+class RegexRule(_Matching):
+    """Matches records by a pattern anywhere in a field's text."""
+
+    type: Literal["regex"] = Field(description="Matches by a pattern.")
+    field: FieldPath = Field(default="message", description="The field's dotted path. Only text is matched.")
+    flags: str = Field(
+        default="",
+        json_schema_extra={"pattern": "^[ims]*$"},
+        description="`i`: upper and lower case are the same. `m`: ^ and $ match at each line. `s`: the dot matches "
+        "newlines.",
+    )
+    pattern: str = Field(description="A pattern in RE2's syntax: no back-references, no look-around.")
+
+    @field_validator("flags")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if not set(value) <= set("ims"):
+            msg = "may hold i, m and s only"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("pattern")
+    @classmethod
+    def _possible(cls, value: str, info: ValidationInfo) -> str:
+        check_pattern(value, info.data.get("flags", ""))
+        return value
+
+
+class SampleRule(BaseRule):
+    """Lets a fixed share of the records through, the very same ones everywhere and at every replay."""
+
+    type: Literal["sample"] = Field(description="Lets a share through.")
+    sample_rate: float = Field(ge=0, le=1, description="The share that passes: 0 for none, 0.1 for a tenth, 1 for all.")
+    sample_levels: list[Level] | None = Field(
+        default=None, min_length=1, description="The levels that are sampled; others pass untouched. All when left out."
+    )
+    by: FieldPath | None = Field(
+        default=None,
+        description="Records with the same value in this field are kept or dropped together. When left out, or where "
+        "the field is missing, it is the trace id, else the record's id.",
+    )
+
+
+Rule = Annotated[LevelRule | CategoryRule | FieldRule | RegexRule | SampleRule, Field(discriminator="type")]

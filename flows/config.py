@@ -233,4 +233,4 @@ def build(document: Document) -> tuple[Flow | None, list[Finding]]:
             findings += translate(document, error)
         break
     findings += contradictions(document)
-    return flow, sorted(set(findings), key=lambda finding: (finding.mark, finding.path))
+    return flow, sorted(set(findings), key=lambda finding: (finding.mark, finding.path, finding.message))

@@ -44,6 +44,9 @@ def flow_schema(*, variables: bool = True) -> dict[str, Any]:
     } | {"additionalProperties": _choice("destination_", sinks)}
     for name in sinks:
         definitions[f"destination_{name}"]["properties"]["rules"]["items"] = properties["rules"]["items"]
+    for name in [*(f"source_{name}" for name in sources), *(f"destination_{name}" for name in sinks)]:
+        required = definitions[name].setdefault("required", [])
+        definitions[name]["required"] = list(dict.fromkeys(["type", *required]))
     for definition in (flow, *definitions.values()):
         _finish(definition, variables=variables)
     if variables:

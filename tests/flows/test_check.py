@@ -1,0 +1,154 @@
+from pathlib import Path
+
+import pytest
+
+from flows.check import warnings
+from flows.config import load
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "deploy" / "examples").glob("*.yaml"))
+
+HEAD = "name: a\nsource: {type: stdin}\ndestinations:\n  out: {type: console}\nrules:\n"
+
+CLOSED = "lets nothing through: no record that it matches comes through the rules before it"
+
+
+def told(*rules: str) -> list[str]:
+    """Return the warnings about these rules, without their position."""
+    text = HEAD + "".join(f"  - {{{rule}}}\n" for rule in rules)
+    return [each.message for each in warnings(load(text, environment={}))]
+
+
+def level(name: str, levels: str, more: str = "") -> str:
+    """Return the text of a level rule."""
+    return f"name: {name}, type: level, levels: [{levels}]{more}"
+
+
+def test_position() -> None:
+    """A warning stands where the rule is written."""
+    text = HEAD + "  - {name: fine, type: level, levels: [info]}\n  - {name: idle, type: sample, sample_rate: 1}\n"
+    assert [str(each) for each in warnings(load(text, environment={}))] == [
+        "flow.yaml:7:5: warning: rules[1]: `idle` has no effect: a sample_rate of 1 keeps everything"
+    ]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples(path: Path) -> None:
+    """The example flows have nothing that can't act."""
+    assert warnings(load(path, environment={})) == []
+
+
+def test_nothing_to_warn_of() -> None:
+    """Rules that each can act are not warned of."""
+    assert (
+        told(
+            level("errors", "error, fatal", ", priority: 100"),
+            level("noise", "debug, trace", ", action: exclude"),
+            "name: production, type: field, field: context.environment, operator: eq, value: production",
+            level("most", "info, warn"),
+            "name: some, type: sample, sample_rate: 0.5, sample_levels: [info]",
+        )
+        == []
+    )
+
+
+def test_after_a_rule_that_decides_everything() -> None:
+    """What comes after a rule that drops everything is never asked."""
+    assert told(
+        level("all", "trace, debug, info, warn, error, fatal", ", action: exclude"),
+        "name: none, type: sample, sample_rate: 0",
+        level("late", "info"),
+    ) == [
+        "nothing can pass the rules",
+        "`late` is never asked: the rules before it decide every record",
+    ]
+
+
+def test_below_a_tier_that_keeps_everything_that_comes() -> None:
+    """A lower rule for what a higher tier keeps already never acts."""
+    assert told(
+        level("keep", "error", ", priority: 5"),
+        level("drop", "error", ", action: exclude"),
+    ) == ["`drop` never drops anything: no record that it matches comes to it"]
+
+
+def test_gate_for_what_was_excluded() -> None:
+    """A gate for levels that an exclude of its tier, or of a higher one, has removed lets nothing through."""
+    for priority in (0, 3):
+        assert told(level("drop", "debug", f", action: exclude, priority: {priority}"), level("only", "debug")) == [
+            "nothing can pass the rules",
+            f"`only` {CLOSED}, so it drops everything",
+        ]
+
+
+def test_disjoint_category_gates() -> None:
+    """Two gates of a tier that no record can pass both are named once, at the second."""
+    assert told(
+        "name: one, type: category, categories: [a, b]",
+        "name: two, type: category, categories: [c]",
+        "name: three, type: category, categories: [a]",
+    ) == [
+        "nothing can pass the rules",
+        f"`two` {CLOSED}, so it drops everything",
+    ]
+
+
+def test_contradicting_levels() -> None:
+    """A min_level above what another gate of the tier lets through is named; in a higher tier it only keeps nothing."""
+    rules = ("name: high, type: level, min_level: error{}", level("low", "debug") + "{}")
+    assert f"`low` {CLOSED}, so it drops everything" in told(*(rule.format("") for rule in rules))
+    above = told(*(rule.format(", priority: 1") for rule in rules), "name: some, type: sample, sample_rate: 0.5")
+    assert above == [f"`low` {CLOSED}, so the rules of this priority keep nothing"]
+
+
+def test_gate_that_everything_passes() -> None:
+    """In the lowest tier a gate is without effect when all that comes to it matches."""
+    assert told(level("a", "info, warn"), "name: b, type: level, min_level: debug") == [
+        "`b` has no effect: every record that comes to it matches"
+    ]
+
+
+def test_sample_of_what_is_gone() -> None:
+    """A sample of levels that no rule lets through is without effect."""
+    said = "has no effect: no record of its levels comes to it"
+    debug = "name: some, type: sample, sample_rate: 0.5, sample_levels: [debug]"
+    assert told(level("drop", "debug", ", action: exclude"), debug) == [f"`some` {said}"]
+    assert told(level("only", "error"), debug) == [f"`some` {said}"]
+    assert told(level("keep", "debug", ", priority: 1"), debug) == [f"`some` {said}"]
+    assert told(debug, level("only", "error")) == []
+
+
+def test_unknown_answers_are_possible() -> None:
+    """A field or regex rule may match anything, so what depends on it is not warned of."""
+    assert told("name: f, type: field, field: x, operator: exists, action: exclude", level("only", "info")) == []
+    assert told("name: r, type: regex, pattern: x", "name: q, type: regex, pattern: x") == []
+
+
+def test_disabled_rules() -> None:
+    """A disabled rule neither acts nor is warned of; when all are, that is said."""
+    off = level("off", "info, warn, error, debug, trace, fatal", ", action: exclude, enabled: false")
+    assert told(off, level("on", "info")) == []
+    assert told(off) == ["every rule is disabled, so all records pass"]
+
+
+def test_rules_of_one_destination() -> None:
+    """A rule of the flow is idle only if it is for every destination; a destination's own is judged by itself."""
+    text = (
+        "name: a\nsource: {type: stdin}\ndestinations:\n"
+        "  one: {type: console, rules: [{name: own, type: level, levels: [debug], action: exclude, priority: 1}]}\n"
+        "  two: {type: console}\n"
+        "rules:\n  - {name: shared, type: sample, sample_rate: 0.5, sample_levels: [debug]}\n"
+    )
+    assert warnings(load(text, environment={})) == []
+    alone = text.replace("two: {type: console}", "two: {type: console, enabled: false}")
+    assert [each.path for each in warnings(load(alone, environment={}))] == ["rules[0]"]
+
+
+def test_one_file_of_two_destinations() -> None:
+    """Two destinations that write to the same file are warned of, unless one is disabled."""
+    text = "name: a\nsource: {type: stdin}\ndestinations:\n  one: {type: file, path: x}\n  two: {type: file, path: x}\n"
+    found = [str(each) for each in warnings(load(text, environment={}))]
+    assert found == ["flow.yaml:5:27: warning: destinations.two.path: the destination one writes to the same file"]
+    assert (
+        warnings(load(text.replace("file, path: x}\n  two", "file, path: x, enabled: false}\n  two"), environment={}))
+        == []
+    )

@@ -7,7 +7,7 @@ then have a known answer; a field or regex rule may answer either way. What acts
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby, product
 
 from flows.config import LoadedFlow
@@ -42,26 +42,24 @@ class _Seen:
     """After the rule some record may still pass the tier."""
 
 
-@dataclass(slots=True)
-class _Trace:
-    seen: dict[Path, _Seen] = field(default_factory=dict)
-    passed: bool = False
-    """Some record is delivered."""
-
-
 def warnings(loaded: LoadedFlow) -> list[Finding]:
     """Return a warning for each thing that can never act, in the file's order."""
     document, flow = loaded.document, loaded.flow
     shared = _place(flow.rules, ("rules",))
-    found: list[Finding] = list(_same_files(loaded))
-    common: list[set[Finding]] = []
-    for name in flow.enabled:
-        own = _place(flow.own_rules(name), ("destinations", name, "rules"))
-        told = set(_rules(document, [*shared, *own], ("destinations", name)))
-        # A rule of the flow is idle only when it is for every destination.
-        common.append({each for each in told if each.path.startswith("rules[")})
-        found += told - common[-1]
-    found += set.intersection(*common) if common else set()
+    own = {name: _place(flow.own_rules(name), ("destinations", name, "rules")) for name in flow.enabled}
+    kinds = _kinds([*shared, *(placed for some in own.values() for placed in some)])
+    found, passing = _judge(document, shared, kinds)
+    found += _same_files(loaded)
+    if not passing:
+        found.append(document.find(("rules",), "nothing can pass these rules", warning=True, key=True))
+    else:
+        # What the flow's rules let through comes to the destination's own.
+        for name, rules in own.items():
+            more, delivered = _judge(document, rules, passing)
+            found += more
+            if not delivered:
+                path = ("destinations", name, "rules")
+                found.append(document.find(path, "nothing can pass these rules", warning=True, key=True))
     if flow.rules and not shared:
         found.append(document.find(("rules",), "every rule is disabled, so all records pass", warning=True, key=True))
     return sorted(set(found), key=lambda finding: (finding.mark, finding.message))
@@ -83,25 +81,27 @@ def _same_files(loaded: LoadedFlow) -> Iterator[Finding]:
             yield loaded.document.find(("destinations", name, "path"), message, warning=True)
 
 
-def _rules(document: Document, rules: Sequence[Placed], destination: Path) -> Iterator[Finding]:
-    """Yield what can never act among the rules of one destination."""
-    tiers = [
-        list(tier)
-        for _, tier in groupby(
-            sorted(rules, key=lambda placed: -placed.rule.priority), key=lambda placed: placed.rule.priority
-        )
-    ]
-    trace = _follow(tiers)
+def _kinds(rules: Sequence[Placed]) -> list[Kind]:
+    """Return every combination of level and category that these rules can tell apart."""
+    named = {each for placed in rules if isinstance(placed.rule, CategoryRule) for each in placed.rule.categories}
+    return list(product((*LEVELS, None), (*sorted(named), _OTHER, None)))
+
+
+def _judge(document: Document, rules: Sequence[Placed], kinds: Sequence[Kind]) -> tuple[list[Finding], list[Kind]]:
+    """Return what can never act among these rules, and which kinds of records can pass them."""
+    ordered = sorted(rules, key=lambda placed: -placed.rule.priority)
+    tiers = [list(tier) for _, tier in groupby(ordered, key=lambda placed: placed.rule.priority)]
+    seen = {placed.path: _Seen() for placed in rules}
+    passing = [kind for kind in kinds if _follow(tiers, kind, seen)]
+    found: list[Finding] = []
     for number, tier in enumerate(tiers):
         closed = False
         for placed in tier:
-            seen = trace.seen[placed.path]
-            reason = _idle(placed.rule, seen, lowest=number == len(tiers) - 1, closed=closed)
-            closed = closed or not seen.open
+            reason = _idle(placed.rule, seen[placed.path], lowest=number == len(tiers) - 1, closed=closed)
+            closed = closed or not seen[placed.path].open
             if reason:
-                yield document.find(placed.path, f"`{placed.rule.name}` {reason}", warning=True)
-    if rules and not trace.passed:
-        yield document.find(destination, "nothing can pass the rules", warning=True, key=True)
+                found.append(document.find(placed.path, f"`{placed.rule.name}` {reason}", warning=True))
+    return found, passing
 
 
 def _idle(rule: Rule, seen: _Seen, *, lowest: bool, closed: bool) -> str:
@@ -133,27 +133,19 @@ def _idle_gate(seen: _Seen, *, lowest: bool) -> str:
     return ""
 
 
-def _follow(tiers: Sequence[Sequence[Placed]]) -> _Trace:
-    """Follow every kind of record through the tiers."""
-    trace = _Trace({placed.path: _Seen() for tier in tiers for placed in tier})
-    rules = [placed.rule for tier in tiers for placed in tier]
-    named = {category for rule in rules if isinstance(rule, CategoryRule) for category in rule.categories}
-    for kind in product((*LEVELS, None), (*sorted(named), _OTHER, None)):
-        _follow_one(tiers, kind, trace)
-    return trace
-
-
-def _follow_one(tiers: Sequence[Sequence[Placed]], kind: Kind, trace: _Trace) -> None:
+def _follow(tiers: Sequence[Sequence[Placed]], kind: Kind, seen: dict[Path, _Seen]) -> bool:
+    """Follow one kind of record through the tiers, noting what each rule sees, and tell whether some of it may pass."""
+    passes = not tiers
     for number, tier in enumerate(tiers):
         # What may be true of the record: (some gate of the tier has passed it, some has failed it).
         states = {(False, False)}
         for placed in tier:
-            states = _step(placed.rule, kind, states, trace.seen[placed.path])
+            states = _step(placed.rule, kind, states, seen[placed.path])
         lowest = number == len(tiers) - 1
-        trace.passed |= any(not failed and (passed or lowest) for passed, failed in states)
+        passes |= any(not failed and (passed or lowest) for passed, failed in states)
         if not any(failed or not passed for passed, failed in states):
-            return
-    trace.passed |= not tiers
+            break
+    return passes
 
 
 def _step(rule: Rule, kind: Kind, states: set[tuple[bool, bool]], seen: _Seen) -> set[tuple[bool, bool]]:

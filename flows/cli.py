@@ -144,14 +144,13 @@ def explain(flow: Path, *, as_json: bool) -> None:
 @click.option("--topic", default="logs", show_default=True, help="With --to kafka.")
 def generate(*, rate: float | None, count: int | None, seed: int, to: str, brokers: str, topic: str) -> None:
     """Make realistic records."""
-    from flows.feed import paced, to_kafka, to_stream
-    from flows.sources.generate import records
+    from flows.feed import made, paced, to_kafka, to_stream
 
-    made = paced(records(seed), rate, count)
+    records = paced(made(seed, rate), rate, count)
     if to == "kafka":
-        click.echo(f"{to_kafka(made, brokers, topic)} records written to {topic}", err=True)
+        click.echo(f"{to_kafka(records, brokers, topic)} records written to {topic}", err=True)
     else:
-        to_stream(made, sys.stdout.buffer, flush=rate is not None)
+        to_stream(records, sys.stdout.buffer, flush=rate is not None)
 
 
 @main.command()

@@ -25,6 +25,7 @@ from flows.contradictions import contradictions
 from flows.document import Document, Finding, read
 from flows.faults import convert, translate
 from flows.sources import SOURCES, load_source
+from flows.sources.base import SourceSettings
 from logweir.errors import ConfigError
 from logweir.settings import StrictModel, Substituted, fault, nearest
 from logweir.units import Bytes, Duration
@@ -84,7 +85,7 @@ def _typed(
 Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})]
 """The name of a flow or of a destination: part of group ids, directories and metrics."""
 
-Source = Annotated[SerializeAsAny[StrictModel], BeforeValidator(_typed(SOURCES, load_source))]
+Source = Annotated[SerializeAsAny[SourceSettings], BeforeValidator(_typed(SOURCES, load_source))]
 AnyDestination = Annotated[SerializeAsAny[CommonDestination], BeforeValidator(_typed(SINKS, load_sink))]
 
 
@@ -152,12 +153,8 @@ class Flow(StrictModel):
             {"dead_letter": {"topic_prefix": "dead."}, "isolation": "destination", **data} if kind == "kafka" else data
         )
 
-    def rules_of(self, destination: str) -> list[Rule]:
-        """Return the rules that decide for this destination: the flow's, then its own, without the disabled ones."""
-        return [rule for rule in (*self.rules, *self.own_rules(destination)) if rule.enabled]
-
     def own_rules(self, destination: str) -> list[Rule]:
-        """Return the rules that are written with this destination, the disabled ones too."""
+        """Return the rules that are asked of this destination, after the flow's; the disabled ones too."""
         return _RULES.validate_python(self.destinations[destination].rules)
 
     @property

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import IO
 
 from logweir.errors import SourceError
 
 _FLUSH_SECONDS = 60.0
+_BLOCK = 100
+
 _TICKS = 20
 """How often a second a rate is kept: in each tick its share is handed out at once."""
 
 
+def made(seed: int, rate: float | None) -> Iterator[bytes]:
+    """Yield records of this seed without end, with timestamps that go on at this rate from now."""
+    from flows.sources.generate import Generator, records
+
+    if rate is None:
+        yield from records(seed)
+        return
+    generator = Generator(seed, time.time(), 1 / rate)
+    for start in itertools.count(0, _BLOCK):
+        yield from generator.batch(start, _BLOCK)
+
+
 def paced(records: Iterable[bytes], rate: float | None, count: int | None) -> Iterator[bytes]:
     """Yield up to `count` records, `rate` a second; as fast as they come and without an end where these are None."""
-    chosen = islice(records, count)
+    chosen = itertools.islice(records, count)
     if rate is None:
         yield from chosen
         return
     started = time.monotonic()
     step = max(1, int(rate / _TICKS))
     given = 0
-    while some := list(islice(chosen, step)):
+    while some := list(itertools.islice(chosen, step)):
         wait = started + given / rate - time.monotonic()
         if wait > 0:
             time.sleep(wait)

@@ -31,7 +31,7 @@ def flow_schema(*, variables: bool = True) -> dict[str, Any]:
     named = {references[model, mode]["$ref"]: f"{_REF}source_{name}" for name, model in sources.items()}
     named |= {references[model, mode]["$ref"]: f"{_REF}destination_{name}" for name, model in sinks.items()}
     definitions = _renamed(whole["$defs"], named)
-    for name in ("CommonDestination", "StrictModel"):
+    for name in ("CommonDestination", "SourceSettings", "StrictModel"):
         definitions.pop(name, None)
     flow = definitions.pop("Flow")
     properties = flow["properties"]

@@ -44,7 +44,7 @@ def overview(flow: Flow) -> str:
             name,
             str(getattr(each, "type", "")),
             "yes" if each.enabled else "no",
-            str(len(flow.rules_of(name))),
+            str(sum(rule.enabled for rule in (*flow.rules, *flow.own_rules(name)))),
             each.on_failure,
         )
         for name, each in flow.destinations.items()
@@ -52,7 +52,8 @@ def overview(flow: Flow) -> str:
     parts = [table(("DESTINATION", "TYPE", "ENABLED", "RULES", "ON FAILURE"), destinations)]
     placed = [("all", rule) for rule in flow.rules]
     placed += [(name, rule) for name in flow.destinations for rule in flow.own_rules(name)]
-    placed.sort(key=lambda pair: -pair[1].priority)
+    # A destination's own rules are asked after all of the flow's.
+    placed.sort(key=lambda pair: (pair[0] != "all", -pair[1].priority))
     rules = [
         (
             str(rule.priority),

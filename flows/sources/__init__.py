@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from logweir.settings import StrictModel
+    from flows.sources.base import SourceSettings
 
 SOURCES: dict[str, str] = {
     "file": "flows.sources.file:File",
@@ -17,7 +17,7 @@ SOURCES: dict[str, str] = {
 """type -> module:class of its settings. Only what a flow file names is imported."""
 
 
-def load_source(name: str) -> type[StrictModel]:
+def load_source(name: str) -> type[SourceSettings]:
     """Return the settings' model of this type of source."""
     module, _, attribute = SOURCES[name].partition(":")
-    return cast("type[StrictModel]", getattr(import_module(module), attribute))
+    return cast("type[SourceSettings]", getattr(import_module(module), attribute))

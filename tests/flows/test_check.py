@@ -58,7 +58,7 @@ def test_after_a_rule_that_decides_everything() -> None:
         "name: none, type: sample, sample_rate: 0",
         level("late", "info"),
     ) == [
-        "nothing can pass the rules",
+        "nothing can pass these rules",
         "`late` is never asked: the rules before it decide every record",
     ]
 
@@ -75,7 +75,7 @@ def test_gate_for_what_was_excluded() -> None:
     """A gate for levels that an exclude of its tier, or of a higher one, has removed lets nothing through."""
     for priority in (0, 3):
         assert told(level("drop", "debug", f", action: exclude, priority: {priority}"), level("only", "debug")) == [
-            "nothing can pass the rules",
+            "nothing can pass these rules",
             f"`only` {CLOSED}, so it drops everything",
         ]
 
@@ -87,7 +87,7 @@ def test_disjoint_category_gates() -> None:
         "name: two, type: category, categories: [c]",
         "name: three, type: category, categories: [a]",
     ) == [
-        "nothing can pass the rules",
+        "nothing can pass these rules",
         f"`two` {CLOSED}, so it drops everything",
     ]
 
@@ -131,16 +131,19 @@ def test_disabled_rules() -> None:
 
 
 def test_rules_of_one_destination() -> None:
-    """A rule of the flow is idle only if it is for every destination; a destination's own is judged by itself."""
+    """A destination's own rules are judged by what the flow's rules let through to them."""
     text = (
         "name: a\nsource: {type: stdin}\ndestinations:\n"
-        "  one: {type: console, rules: [{name: own, type: level, levels: [debug], action: exclude, priority: 1}]}\n"
-        "  two: {type: console}\n"
-        "rules:\n  - {name: shared, type: sample, sample_rate: 0.5, sample_levels: [debug]}\n"
+        "  one: {type: console, rules: [{name: own, type: level, levels: [debug]}]}\n"
+        "  two: {type: console, rules: [{name: late, type: level, levels: [error], action: exclude}]}\n"
+        "  off: {type: console, enabled: false, rules: [{name: no, type: sample, sample_rate: 1}]}\n"
+        "rules:\n  - {name: shared, type: level, levels: [debug], action: exclude, priority: -1}\n"
+        "  - {name: keep, type: level, levels: [error], priority: 100}\n"
     )
-    assert warnings(load(text, environment={})) == []
-    alone = text.replace("two: {type: console}", "two: {type: console, enabled: false}")
-    assert [each.path for each in warnings(load(alone, environment={}))] == ["rules[0]"]
+    assert [each.path for each in warnings(load(text, environment={}))] == [
+        "destinations.one.rules",
+        "destinations.one.rules[0]",
+    ]
 
 
 def test_one_file_of_two_destinations() -> None:

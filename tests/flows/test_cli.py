@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 import types
+from datetime import datetime
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -246,12 +247,25 @@ def test_packages_of_another_installation(monkeypatch: pytest.MonkeyPatch, flow:
 
 
 def test_generate() -> None:
-    """The same seed gives the same records, one valid JSON object a line, as many as asked for."""
-    one, again, other = (invoke("generate", "--count", "20", "--seed", seed).stdout for seed in ("7", "7", "8"))
-    assert one == again != other
-    records = [json.loads(line) for line in one.splitlines()]
-    assert len(records) == 20
-    assert all({"id", "timestamp", "level", "message"} <= record.keys() for record in records)
+    """The same seed gives the same records but for their times, one JSON object a line, as many as asked for."""
+
+    def generated(*options: str) -> list[dict[str, Any]]:
+        lines = invoke("generate", "--count", "20", *options).stdout.splitlines()
+        records = [json.loads(line) for line in lines]
+        return [{key: record[key] for key in record.keys() - {"id", "timestamp"}} for record in records]
+
+    seven = generated("--seed", "7")
+    assert len(seven) == 20
+    assert all({"level", "message", "context"} <= record.keys() for record in seven)
+    assert generated("--seed", "7", "--rate", "1000") == seven
+    assert generated("--seed", "8") != seven
+
+
+def test_generated_timestamps_follow_the_rate() -> None:
+    """At a rate, the records' timestamps are as far apart as the records."""
+    lines = invoke("generate", "--count", "11", "--rate", "100").stdout.splitlines()
+    first, last = (datetime.fromisoformat(json.loads(lines[index])["timestamp"]) for index in (0, 10))
+    assert 0.09 < (last - first).total_seconds() < 0.11
 
 
 def test_generate_into_a_closed_pipe() -> None:

@@ -146,13 +146,13 @@ def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rules_of_a_destination() -> None:
-    """The rules for a destination are the flow's and then its own, without the disabled ones."""
+    """A destination's own rules are real rules, apart from those of the flow."""
+    own = "rules: [{name: own, type: level, levels: [info], priority: 5}]"
     flow = loaded(
-        MINIMAL.replace("console}", "console, rules: [{name: own, type: level, levels: [info], priority: 5}]}")
-        + "rules:\n  - {name: shared, type: sample, sample_rate: 0.5}\n"
-        "  - {name: idle, type: sample, sample_rate: 0.1, enabled: false}\n"
+        MINIMAL.replace("console}", f"console, {own}}}") + "rules:\n  - {name: r, type: sample, sample_rate: 1}\n"
     )
-    assert [rule.name for rule in flow.rules_of("out")] == ["shared", "own"]
+    assert [rule.name for rule in flow.rules] == ["r"]
+    assert [rule.name for rule in flow.own_rules("out")] == ["own"]
     assert isinstance(flow.own_rules("out")[0], LevelRule)
 
 

@@ -59,6 +59,8 @@ class Reporter:
 
 def main() -> None:
     """Run the assignment; the two pipes' file descriptors are the arguments."""
+    # Ctrl-C reaches the whole foreground group; the supervisor alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     inbox = os.fdopen(int(sys.argv[1]), "rb", buffering=0)
     reporter = Reporter(os.fdopen(int(sys.argv[2]), "wb"))
     assignment = _receive(inbox)
@@ -80,8 +82,7 @@ def _run(assignment: Assignment, events: Events, reporter: Reporter) -> int:
     try:
         lock = _lock(assignment)
         runtime = Runtime(assignment, events, lambda reason: reporter.send(restart=reason))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: runtime.stop())
+        signal.signal(signal.SIGTERM, lambda _number, _frame: runtime.stop())
         threading.Thread(target=_report_always, args=(runtime, reporter), daemon=True).start()
         _run_dataflow(runtime, fail)
         finish = getattr(runtime.source, "commit_last", None)

@@ -107,11 +107,16 @@ class Decoder:
         except RecursionError:
             return None, TOO_DEEP, "objects or arrays are nested too deeply"
         except msgspec.ValidationError as error:
+            # It stops at the first token, so what comes behind it may not be JSON at all.
+            try:
+                _parse(value)
+            except ValueError as syntax:
+                return None, NOT_JSON, str(syntax)
             return None, NOT_AN_OBJECT, _plain(error)
         except msgspec.DecodeError as error:
             return None, NOT_JSON, _plain(error)
         try:
-            return self._projection.build(json.loads(value, parse_constant=_refuse, parse_int=_integer)), "", ""
+            return self._projection.build(_parse(value)), "", ""
         except RecursionError:
             return None, TOO_DEEP, "objects or arrays are nested too deeply"
         except ValueError as error:
@@ -157,6 +162,11 @@ def _wrap_lines(batch: Batch) -> None:
         record["timestamp"] = rfc3339(batch.times[index] if batch.times else batch.arrived)
         wrapped.append(orjson.dumps(record))
     batch.values = wrapped
+
+
+def _parse(value: bytes) -> Any:
+    """Return any JSON value; numbers out of a double's range become infinite instead of being refused."""
+    return json.loads(value, parse_constant=_refuse, parse_int=_integer)
 
 
 _LONG_INTEGER = 4000

@@ -98,7 +98,8 @@ def _judge(document: Document, rules: Sequence[Placed], kinds: Sequence[Kind]) -
         closed = False
         for placed in tier:
             reason = _idle(placed.rule, seen[placed.path], lowest=number == len(tiers) - 1, closed=closed)
-            closed = closed or not seen[placed.path].open
+            # One reason why a tier lets nothing through is enough; what comes after it is not told again.
+            closed = closed or (bool(reason) and seen[placed.path].asked and not seen[placed.path].open)
             if reason:
                 found.append(document.find(placed.path, f"`{placed.rule.name}` {reason}", warning=True))
     return found, passing
@@ -111,8 +112,10 @@ def _idle(rule: Rule, seen: _Seen, *, lowest: bool, closed: bool) -> str:
         rule: The rule.
         seen: What can come to it.
         lowest: No tier comes after its own.
-        closed: Before it already no record could pass the tier.
+        closed: An idle rule before it, of the same tier, has been told of already, and lets nothing through.
     """
+    if closed:
+        return ""
     if isinstance(rule, SampleRule) and rule.sample_rate == 1:
         return "has no effect: a sample_rate of 1 keeps everything"
     if not seen.asked:
@@ -121,7 +124,7 @@ def _idle(rule: Rule, seen: _Seen, *, lowest: bool, closed: bool) -> str:
         return "" if seen.matched else "has no effect: no record of its levels comes to it"
     if rule.action == "exclude":
         return "" if seen.matched else "never drops anything: no record that it matches comes to it"
-    return "" if closed else _idle_gate(seen, lowest=lowest)
+    return _idle_gate(seen, lowest=lowest)
 
 
 def _idle_gate(seen: _Seen, *, lowest: bool) -> str:
@@ -139,9 +142,12 @@ def _follow(tiers: Sequence[Sequence[Placed]], kind: Kind, seen: dict[Path, _See
     for number, tier in enumerate(tiers):
         # What may be true of the record: (some gate of the tier has passed it, some has failed it).
         states = {(False, False)}
+        lowest = number == len(tiers) - 1
         for placed in tier:
             states = _step(placed.rule, kind, states, seen[placed.path])
-        lowest = number == len(tiers) - 1
+            if lowest:
+                # Here a failed gate has dropped the record already.
+                states = {state for state in states if not state[1]}
         passes |= any(not failed and (passed or lowest) for passed, failed in states)
         if not any(failed or not passed for passed, failed in states):
             break

@@ -1,9 +1,19 @@
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flows.check import warnings
 from flows.config import load
+from logweir.batch import Batch
+from logweir.record import LEVELS
+from operators.decode import Decoder
+from operators.formats import LOGWEIR
+from operators.projection import Projection
+from operators.rules import compile_rules, fields_of
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "deploy" / "examples").glob("*.yaml"))
 
@@ -155,3 +165,59 @@ def test_one_file_of_two_destinations() -> None:
         warnings(load(text.replace("file, path: x}\n  two", "file, path: x, enabled: false}\n  two"), environment={}))
         == []
     )
+
+
+RULES = st.lists(
+    st.fixed_dictionaries(
+        {"priority": st.integers(0, 2), "action": st.sampled_from(["include", "exclude"])},
+        optional={
+            "levels": st.lists(st.sampled_from(LEVELS), min_size=1, max_size=3),
+            "categories": st.lists(st.sampled_from("abc"), min_size=1, max_size=2),
+            "sample_rate": st.sampled_from([0, 1]),
+        },
+    ),
+    max_size=7,
+)
+
+
+def as_rule(index: int, drawn: dict[str, Any]) -> dict[str, Any]:
+    """Return one rule whose answer depends on the level and the category alone."""
+    rule = {"name": f"r{index}", "priority": drawn["priority"]}
+    if "sample_rate" in drawn:
+        levels = {"sample_levels": drawn["levels"]} if "levels" in drawn else {}
+        return rule | levels | {"type": "sample", "sample_rate": drawn["sample_rate"]}
+    if "categories" in drawn:
+        return rule | {"type": "category", "categories": drawn["categories"], "action": drawn["action"]}
+    return rule | {"type": "level", "levels": drawn.get("levels", ["info"]), "action": drawn["action"]}
+
+
+@given(RULES)
+def test_against_the_rules_themselves(drawn: list[dict[str, Any]]) -> None:
+    """A rule that is said never to drop drops none, and one that is not named drops some; so for the whole."""
+    rules = [as_rule(index, each) for index, each in enumerate(drawn)]
+    text = json.dumps(
+        {"name": "a", "source": {"type": "stdin"}, "destinations": {"o": {"type": "console"}}, "rules": rules}
+    )
+    loaded = load(text, environment={})
+    told_of = {each.path: each.message for each in warnings(loaded)}
+
+    compiled = loaded.flow.rules
+    projection = Projection(fields_of(compiled), LOGWEIR)
+    rule_set = compile_rules(compiled, projection)
+    kinds = [(level, category) for level in (*LEVELS, None) for category in ("a", "b", "c", "d", None)]
+    values = [json.dumps({"id": "x", "level": level, "category": category}).encode() for level, category in kinds]
+    batch = Batch("t", 0, values, range(len(values)))
+    Decoder(projection)(batch)
+    codes = list(map(rule_set.decide, batch.records, batch.ids))
+
+    assert ("rules" in told_of) == all(code >= 0 for code in codes)
+    for index, rule in enumerate(rules):
+        said = told_of.get(f"rules[{index}]", "")
+        drops = index in codes
+        if rule.get("action") == "include":
+            assert not (drops and ("no effect" in said or "never asked" in said))
+        elif drops:
+            assert not said
+        elif not any("lets nothing through" in message for message in told_of.values()):
+            # After a gate that lets nothing through, the rest of its tier isn't told of as well.
+            assert said

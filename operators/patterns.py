@@ -6,7 +6,7 @@ All patterns on one field are one RE2 set, matched once a record: the price of m
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import re2
@@ -58,6 +58,9 @@ def with_flags(pattern: str, flags: str) -> str:
     return f"(?{flags}){pattern}" if flags else pattern
 
 
+Test = Callable[[Any], bool]
+
+
 class FieldPatterns:
     """The patterns on one field.
 
@@ -67,47 +70,57 @@ class FieldPatterns:
 
     def __init__(self, get: Callable[[Any], Any]) -> None:
         self._get = get
-        self._patterns: list[str] = []
+        self._numbers: dict[str, int] = {}
 
-    def add(self, pattern: str) -> int:
-        """Return the number under which `matcher` reports this pattern."""
-        if pattern in self._patterns:
-            return self._patterns.index(pattern)
-        self._patterns.append(pattern)
-        return len(self._patterns) - 1
+    def add(self, pattern: str) -> None:
+        """Make this pattern, with its flags inside, part of the set."""
+        self._numbers.setdefault(pattern, len(self._numbers))
 
-    def matcher(self) -> Callable[[Any], tuple[int, ...] | list[int]]:
-        """Return the function that tells which patterns match a record. Call it once all are added.
+    def compile(self) -> Callable[[str], Test]:
+        """Return the function that gives, for one of the patterns added, the test of a record.
 
         Raises:
             LogweirError: Together they are too large.
         """
         patterns = re2.Set.SearchSet(_OPTIONS)
         try:
-            for pattern in self._patterns:
+            for pattern in self._numbers:
                 patterns.Add(pattern)
             patterns.Compile()
         except re2.error as error:
-            msg = "the patterns on one field are too large together; use fewer or shorter repetitions such as {900}"
+            msg = "the patterns on one field are too large together; use fewer, or shorter repetitions than {1000}"
             raise LogweirError(msg) from error
-        get, match = self._get, patterns.Match
-        # Record and answer in one tuple, replaced as one, so that threads that share the rules can't mix them up.
-        last: tuple[Any, tuple[int, ...] | list[int]] = (None, ())
+        matches = _matcher(self._get, patterns.Match)
 
-        def matches(record: Any) -> tuple[int, ...] | list[int]:
-            nonlocal last
-            cached = last
-            if cached[0] is record:
-                return cached[1]
-            value = get(record)
-            found: tuple[int, ...] | list[int] = ()
-            if type(value) is str:
-                try:
-                    found = match(value) or ()
-                except UnicodeEncodeError:
-                    # Half a surrogate pair is valid in JSON's escapes, and no character.
-                    found = match(value.encode(errors="replace")) or ()
-            last = (record, found)
-            return found
+        def test(pattern: str) -> Test:
+            number = self._numbers[pattern]
+            return lambda record: number in matches(record)
 
-        return matches
+        return test
+
+
+_Numbers = Sequence[int]
+
+
+def _matcher(get: Callable[[Any], Any], match: Callable[[str | bytes], _Numbers | None]) -> Callable[[Any], _Numbers]:
+    """Return the function that tells which patterns match a record; asked again of the same record it remembers."""
+    # Record and answer are one tuple, replaced as one, so that threads that share the rules can't mix them up.
+    last: tuple[Any, _Numbers] = (None, ())
+
+    def matches(record: Any) -> _Numbers:
+        nonlocal last
+        known = last
+        if known[0] is record:
+            return known[1]
+        value = get(record)
+        found: _Numbers = ()
+        if isinstance(value, str):
+            try:
+                found = match(value) or ()
+            except UnicodeEncodeError:
+                # Half of a surrogate pair is valid in JSON's escapes, and no character.
+                found = match(value.encode(errors="replace")) or ()
+        last = (record, found)
+        return found
+
+    return matches

@@ -1,0 +1,149 @@
+"""Each rule alone, as a branch: a function that tests a record and calls the step that comes next.
+
+What a record's fields hold is not known to be what a rule expects, so each test bears every JSON value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import xxhash
+
+from operators.patterns import FieldPatterns, with_flags
+from operators.projection import Getter, Projection
+from operators.rule_models import BaseRule, CategoryRule, FieldRule, LevelRule, RegexRule, SampleRule
+from operators.values import comparison, key_bytes
+
+Step = Callable[[Any, str], int]
+"""Decides a record with this identity: a code as `RuleSet.decide` returns it."""
+
+Branch = Callable[[str | None, Step, Step], Step]
+"""Makes the step that goes on with the first where a rule matches (or a limiter lets through), else with the second.
+
+The step is for records of one level, None for those without: a rule that only looks at the level is settled here.
+"""
+
+
+def compile_branches(rules: Sequence[BaseRule], projection: Projection) -> list[Branch]:
+    """Return the branch of each rule.
+
+    Raises:
+        LogweirError: The patterns on one field are too large together.
+    """
+    patterns: dict[str, FieldPatterns] = {}
+    for rule in rules:
+        if (pattern := _pattern(rule)) is not None:
+            field, text = pattern
+            patterns.setdefault(field, FieldPatterns(projection.getter(field))).add(text)
+    tests = {field: each.compile() for field, each in patterns.items()}
+    branches = []
+    for rule in rules:
+        if (pattern := _pattern(rule)) is not None:
+            field, text = pattern
+            branches.append(_tested(tests[field](text)))
+        else:
+            branches.append(_branch(rule, projection))
+    return branches
+
+
+def _pattern(rule: BaseRule) -> tuple[str, str] | None:
+    """Return the field and the pattern of a rule that has one."""
+    match rule:
+        case RegexRule():
+            return rule.field, with_flags(rule.pattern, rule.flags)
+        case FieldRule(operator="matches"):
+            return rule.field, str(rule.value)
+    return None
+
+
+def _branch(rule: BaseRule, projection: Projection) -> Branch:
+    match rule:
+        case LevelRule():
+            return _leveled(rule.matching)
+        case CategoryRule():
+            return _member(projection.getter("category"), frozenset(rule.categories))
+        case FieldRule():
+            return _field(rule, projection.getter(rule.field))
+        case SampleRule():
+            return _sample(rule, projection)
+    # A rule with a state is asked in another step; here it lets everything through.
+    return lambda level, passed, failed: passed  # noqa: ARG005
+
+
+def _leveled(wanted: frozenset[str]) -> Branch:
+    return lambda level, matched, otherwise: matched if level in wanted else otherwise
+
+
+def _member(get: Getter, wanted: frozenset[str]) -> Branch:
+    """Return the branch for a field that is one of these texts."""
+
+    def branch(level: str | None, matched: Step, otherwise: Step) -> Step:  # noqa: ARG001
+        def step(record: Any, identity: str) -> int:
+            try:
+                found = get(record) in wanted
+            except TypeError:  # a list or an object
+                found = False
+            return matched(record, identity) if found else otherwise(record, identity)
+
+        return step
+
+    return branch
+
+
+def _tested(test: Callable[[Any], bool]) -> Branch:
+    """Return the branch for any test of a record."""
+
+    def branch(level: str | None, matched: Step, otherwise: Step) -> Step:  # noqa: ARG001
+        def step(record: Any, identity: str) -> int:
+            return matched(record, identity) if test(record) else otherwise(record, identity)
+
+        return step
+
+    return branch
+
+
+def _field(rule: FieldRule, get: Getter) -> Branch:
+    values = rule.value if rule.operator == "in" and isinstance(rule.value, list) else [rule.value]
+    texts = frozenset(each for each in values if isinstance(each, str))
+    if rule.operator in ("eq", "in") and len(texts) == len(values):
+        return _member(get, texts)
+    test = comparison(rule.operator, rule.value)
+    return _tested(lambda record: test(get(record)))
+
+
+def _sample(rule: SampleRule, projection: Projection) -> Branch:
+    within = _hashed(rule, projection)
+    if rule.sample_levels is None:
+        return within
+    concerned = frozenset(rule.sample_levels)
+    return lambda level, passed, over: within(level, passed, over) if level in concerned else passed
+
+
+def _hashed(rule: SampleRule, projection: Projection) -> Branch:
+    """Return the branch that passes the records whose key hashes below the rate.
+
+    The rule's name is the seed: samples of two rules are independent, and the same everywhere.
+    """
+    if rule.sample_rate >= 1:
+        return lambda level, passed, over: passed  # noqa: ARG005
+    digest = xxhash.xxh3_64_intdigest
+    seed = digest(rule.name.encode())
+    threshold = math.ceil(rule.sample_rate * 2**64)
+    trace_id = projection.getter("trace.traceId")
+    by = projection.getter(rule.by) if rule.by is not None else None
+
+    def branch(level: str | None, passed: Step, over: Step) -> Step:  # noqa: ARG001
+        def step(record: Any, identity: str) -> int:
+            key = by(record) if by is not None else None
+            if key is None:
+                key = trace_id(record)
+                if type(key) is not str or not key:
+                    key = identity
+            data = key.encode() if type(key) is str and key.isascii() else key_bytes(key)
+            return passed(record, identity) if digest(data, seed) < threshold else over(record, identity)
+
+        return step
+
+    return branch

@@ -1,0 +1,173 @@
+"""Why a record passes or not, in words.
+
+The words are derived from the code that `decide` gave, and from nothing else: they can't say something different.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from logweir.record import LevelTable
+from operators.projection import Projection
+from operators.rule_models import BaseRule, CategoryRule, FieldRule, LevelRule, RegexRule, SampleRule
+
+_SHOWN = 80
+"""Characters of a value that are shown."""
+
+_PHRASES = {
+    "eq": "",
+    "gt": "greater than ",
+    "gte": "at least ",
+    "lt": "less than ",
+    "lte": "at most ",
+    "in": "one of ",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What rules decide of a record, by which of them, and why."""
+
+    code: int
+    rule: BaseRule | None
+    """The rule that decided; None when none had a word to say."""
+    reason: str
+
+    @property
+    def outcome(self) -> Literal["dropped", "kept", "passes"]:
+        """Return what becomes of the record: `kept` passes, whatever rules of lower priority say."""
+        if self.rule is None:
+            return "passes"
+        return "dropped" if self.code >= 0 else "kept"
+
+    def __str__(self) -> str:
+        if self.rule is None:
+            return f"passes: {self.reason}"
+        priority = f" (priority {self.rule.priority})" if self.rule.priority or self.outcome == "kept" else ""
+        return f"{self.outcome} by '{self.rule.name}'{priority}: {self.reason}"
+
+
+def verdict(code: int, rules: Sequence[BaseRule], projection: Projection, record: Any, identity: str) -> Verdict:
+    """Return what the code means: see `RuleSet.decide`."""
+    if code == -1:
+        return Verdict(code, None, _nothing(rules))
+    rule = rules[code] if code >= 0 else rules[-2 - code]
+    return Verdict(code, rule, _reason(rule, code >= 0, projection, record, identity))
+
+
+def _nothing(rules: Sequence[BaseRule]) -> str:
+    if not rules:
+        return "there are no rules"
+    stateful = [rule.name for rule in rules if not isinstance(rule, SampleRule) and not hasattr(rule, "action")]
+    if stateful:
+        return f"no rule objects ({_quoted(stateful)} depends on what else flows, and is not asked here)"
+    return "no rule objects"
+
+
+def _reason(rule: BaseRule, dropped: bool, projection: Projection, record: Any, identity: str) -> str:
+    # A gate drops what doesn't match; everything else decides about what does.
+    matched = not (dropped and getattr(rule, "action", None) == "include")
+    match rule:
+        case LevelRule():
+            return _level_reason(rule, matched, projection, record)
+        case CategoryRule():
+            value = projection.getter("category")(record)
+            return _compared("category", value, matched, f"one of {', '.join(rule.categories)}")
+        case FieldRule():
+            return _field_reason(rule, matched, projection.getter(rule.field)(record))
+        case RegexRule():
+            value = projection.getter(rule.field)(record)
+            return _matching_reason(rule.field, value, matched, f"/{rule.pattern}/{rule.flags}")
+        case SampleRule():
+            return _sample_reason(rule, projection, record, identity)
+    return "it says so"
+
+
+def _level_reason(rule: LevelRule, matched: bool, projection: Projection, record: Any) -> str:
+    raw = projection.getter("level")(record)
+    level = _normalised(raw, projection)
+    if raw is None:
+        return "it has no level"
+    if level is None:
+        return f"{_shown(raw)} is no level"
+    said = f"level is {level}" + ("" if raw == level else f" ({_shown(raw)})")
+    if matched:
+        return said
+    if rule.min_level is not None:
+        return f"{said}, below {rule.min_level}"
+    return f"{said}, not {_alternatives(rule.levels or ())}"
+
+
+def _normalised(raw: Any, projection: Projection) -> str | None:
+    try:
+        return LevelTable(projection.layout.levels)[raw]
+    except TypeError:  # a list or an object
+        return None
+
+
+def _field_reason(rule: FieldRule, matched: bool, value: Any) -> str:
+    wanted = _shown(rule.value)
+    match rule.operator:
+        case "exists":
+            return f"{rule.field} is missing" if value is None else f"{rule.field} is there"
+        case "ne":
+            return (
+                f"{rule.field} is "
+                + ("missing, " if value is None else f"{_shown(value)}, ")
+                + (f"not {wanted}" if matched else "as excluded")
+            )
+        case "matches":
+            return _matching_reason(rule.field, value, matched, f"/{rule.value}/")
+        case "contains":
+            if value is None:
+                return f"{rule.field} is missing"
+            return f"{rule.field} {'contains' if matched else 'does not contain'} {wanted}"
+        case _:
+            return _compared(rule.field, value, matched, _PHRASES[rule.operator] + wanted)
+
+
+def _compared(field: str, value: Any, matched: bool, expected: str) -> str:
+    if value is None:
+        return f"{field} is missing"
+    if not matched:
+        return f"{field} is {_shown(value)}, not {expected}"
+    return f"{field} is {_shown(value)}" + ("" if _shown(value) == expected else f", {expected}")
+
+
+def _matching_reason(field: str, value: Any, matched: bool, pattern: str) -> str:
+    if value is None:
+        return f"{field} is missing"
+    if not isinstance(value, str):
+        return f"{field} is {_shown(value)}, no text"
+    return f"{field} {'matches' if matched else 'does not match'} {pattern}"
+
+
+def _sample_reason(rule: SampleRule, projection: Projection, record: Any, identity: str) -> str:
+    share = f"{rule.sample_rate * 100:g} %"
+    if rule.sample_levels is not None:
+        share += f" of {_alternatives(rule.sample_levels, 'and')}"
+    key, what = None, rule.by
+    if rule.by is not None:
+        key = projection.getter(rule.by)(record)
+    if key is None:
+        trace_id = projection.getter("trace.traceId")(record)
+        key, what = (trace_id, "trace id") if isinstance(trace_id, str) and trace_id else (identity, "id")
+    return f"outside the sample of {share}, by its {what} {_shown(key)}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a terminal: short, and without control characters."""
+    text = value if isinstance(value, str) and value and value.isprintable() else json.dumps(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _alternatives(levels: Sequence[str], word: str = "or") -> str:
+    *head, last = levels
+    return f"{', '.join(head)} {word} {last}" if head else last

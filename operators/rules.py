@@ -1,0 +1,247 @@
+"""Rules: which records pass, and why.
+
+Rules of one priority are a tier. Tiers are asked from the highest down, the rules of a tier in file order:
+
+- an `exclude` rule that matches drops the record;
+- an `include` rule is a gate, and all gates of a tier must be passed. Passing them in a tier above the lowest keeps the
+  record, and lower tiers are not asked. Failing one there hands the record to the next tier, after the excludes that
+  are left in this one; a limiter limits only what its tier lets through, so it is skipped then. Failing one in the
+  lowest tier drops the record by that rule;
+- a sample rule drops what is outside its sample, says nothing of the rest, and never keeps.
+
+Rules that need a state (`rate`, `dedupe`) are asked in another step. Here they let everything pass, but they are part
+of their tier: they tell which tier is the lowest.
+
+All this is settled once, when the rules are compiled: each becomes a function that tests and calls the next one, in
+a chain for each level, so that a record only ever meets the rules that concern it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress, groupby
+from typing import Any, Final
+
+from logweir.batch import Batch
+from logweir.record import LEVELS, LevelTable
+from operators.branches import Step, compile_branches
+from operators.explain import Verdict, verdict
+from operators.projection import Getter, Projection
+from operators.rule_models import (
+    BaseRule,
+    CategoryRule,
+    FieldRule,
+    LevelRule,
+    RegexRule,
+    Rule,
+    SampleRule,
+)
+
+__all__ = [
+    "PASSES",
+    "BaseRule",
+    "CategoryRule",
+    "FieldRule",
+    "LevelRule",
+    "RegexRule",
+    "Rule",
+    "RuleSet",
+    "SampleRule",
+    "Verdict",
+    "compile_rules",
+    "fields_of",
+]
+
+PASSES: Final = -1
+
+_PAUSE: Final = -1_000_000_000
+_STEPS_AT_ONCE = 100
+"""Steps call each other. This bounds how deep, so that a thousand rules don't exhaust Python's recursion limit."""
+
+
+def fields_of(rules: Iterable[BaseRule]) -> set[str]:
+    """Return the logical fields that the enabled ones of these rules look at."""
+    fields: set[str] = set()
+    for rule in rules:
+        if not rule.enabled:
+            continue
+        match rule:
+            case LevelRule():
+                fields.add("level")
+            case CategoryRule():
+                fields.add("category")
+            case FieldRule() | RegexRule():
+                fields.add(rule.field)
+            case SampleRule():
+                fields.add("trace.traceId")
+                fields.update(["level"] if rule.sample_levels else [], [rule.by] if rule.by else [])
+    return fields
+
+
+class RuleSet:
+    """Compiled rules.
+
+    Args:
+        rules: The enabled rules, in file order.
+        decide: What becomes of a record: n >= 0 is dropped by rule n; -1 passes; n <= -2 is kept, whatever lower tiers
+            say, by rule -2 - n.
+        projection: Reads the records' fields.
+    """
+
+    __slots__ = ("_projection", "decide", "rules")
+
+    def __init__(self, rules: Sequence[BaseRule], decide: Step, projection: Projection) -> None:
+        self.rules = rules
+        self.decide = decide
+        self._projection = projection
+
+    def filter(self, batch: Batch) -> Batch:
+        """Return the batch of the records that pass, the same one if all do, and note the dropped on its account."""
+        if not self.rules:
+            return batch
+        codes = list(map(self.decide, batch.records, batch.ids))
+        if max(codes, default=PASSES) < 0:
+            return batch
+        for index, rule in enumerate(self.rules):
+            batch.account.drop(rule.name, codes.count(index))
+        passed = [code < 0 for code in codes]
+        return _select(batch, passed)
+
+    def explain(self, record: Any, identity: str) -> Verdict:
+        """Return what `decide` decides of this record, by which rule and why."""
+        return verdict(self.decide(record, identity), self.rules, self._projection, record, identity)
+
+
+def _select(batch: Batch, passed: list[bool]) -> Batch:
+    selected = Batch(
+        batch.topic,
+        batch.partition,
+        list(compress(batch.values, passed)),
+        list(compress(batch.offsets, passed)),
+        batch.account,
+        batch.arrived,
+    )
+    selected.times = list(compress(batch.times, passed))
+    selected.records = list(compress(batch.records, passed))
+    selected.ids = list(compress(batch.ids, passed))
+    return selected
+
+
+def compile_rules(rules: Iterable[BaseRule], projection: Projection) -> RuleSet:
+    """Return the rules as one function over records of this projection, which must have their `fields_of`.
+
+    Raises:
+        LogweirError: The patterns on one field are too large together.
+    """
+    enabled = [rule for rule in rules if rule.enabled]
+    return RuleSet(enabled, _Chain(enabled, projection).decide(), projection)
+
+
+class _Chain:
+    """Links the steps, from the last rule of the lowest tier to the first of the highest."""
+
+    def __init__(self, rules: Sequence[BaseRule], projection: Projection) -> None:
+        self._rules = rules
+        self._projection = projection
+        self._branches = compile_branches(rules, projection)
+        self._count = 0
+        self._resume: list[Step] = []
+
+    def decide(self) -> Step:
+        if "level" not in fields_of(self._rules):
+            first = self._link(None)
+        else:
+            levels = LevelTable(self._projection.layout.levels)
+            steps = {level: self._link(level) for level in (*LEVELS, None)}
+            first = _dispatch(self._projection.getter("level"), _Steps(levels, steps))
+        return _trampoline(first, self._resume) if self._resume else first
+
+    def _link(self, level: str | None) -> Step:
+        """Return the first step for records of this level."""
+        # Python's sort is stable: file order remains within a tier.
+        order = sorted(range(len(self._rules)), key=self._priority)
+        first = _always(PASSES)
+        lowest = True
+        for _, tier in groupby(order, key=self._priority):
+            first = self._tier(level, list(tier), first, lowest=lowest)
+            lowest = False
+        return first
+
+    def _priority(self, index: int) -> int:
+        return self._rules[index].priority
+
+    def _tier(self, level: str | None, tier: list[int], following: Step, *, lowest: bool) -> Step:
+        """Return the first step of a tier, which hands undecided records to `following`."""
+        gates = [index for index in tier if _role(self._rules[index]) == "include"]
+        passed = _always(-2 - gates[-1]) if gates and not lowest else following
+        failed = following
+        for index in reversed(tier):
+            branch, drop = self._branches[index], _always(index)
+            match _role(self._rules[index]):
+                case "include":
+                    passed = branch(level, passed, drop if lowest else failed)
+                case "exclude":
+                    passed, failed = branch(level, drop, passed), branch(level, drop, failed)
+                case _:
+                    passed = branch(level, passed, drop)
+            self._count += 1
+            if self._count % _STEPS_AT_ONCE == 0:
+                passed, failed = self._pause(passed), self._pause(failed)
+        return passed
+
+    def _pause(self, step: Step) -> Step:
+        self._resume.append(step)
+        return _always(_PAUSE - len(self._resume) + 1)
+
+
+class _Steps(dict[Any, Step]):
+    """Maps a level as it stands in a record to the first step for records of that level: one lookup a record.
+
+    Args:
+        levels: What the spellings mean.
+        steps: The first step for each level, and for None.
+    """
+
+    _CACHE_LIMIT = 1000
+
+    def __init__(self, levels: LevelTable, steps: Mapping[str | None, Step]) -> None:
+        super().__init__({spelling: steps[level] for spelling, level in levels.items()})
+        self._levels = levels
+        self._steps = steps
+
+    def __missing__(self, value: Any) -> Step:
+        step = self._steps[self._levels[value]]
+        if len(self) < self._CACHE_LIMIT:
+            self[value] = step
+        return step
+
+
+def _dispatch(get: Getter, steps: _Steps) -> Step:
+    unknown = steps[None]
+
+    def decide(record: Any, identity: str) -> int:
+        try:
+            step = steps[get(record)]
+        except TypeError:  # a list or an object
+            step = unknown
+        return step(record, identity)
+
+    return decide
+
+
+def _role(rule: BaseRule) -> str:
+    return str(getattr(rule, "action", "limit"))
+
+
+def _always(code: int) -> Step:
+    return lambda record, identity: code  # noqa: ARG005
+
+
+def _trampoline(first: Step, resume: list[Step]) -> Step:
+    def decide(record: Any, identity: str) -> int:
+        code = first(record, identity)
+        while code <= _PAUSE:
+            code = resume[_PAUSE - code](record, identity)
+        return code
+
+    return decide

@@ -211,9 +211,10 @@ def create_topic(settings: Mapping[str, Any], topic: str) -> None:
 
     # Whatever the source topic took has to fit: a dead letter that the broker refuses would hold the stream.
     new = NewTopic(topic, num_partitions=1, config={"max.message.bytes": "100000000"})
-    future = AdminClient(dict(settings)).create_topics([new], request_timeout=15)[topic]
+    # The client has to outlive its future.
+    client = AdminClient(dict(settings))
     try:
-        future.result()
+        client.create_topics([new], request_timeout=15)[topic].result()
     except KafkaException as error:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             msg = (

@@ -14,7 +14,7 @@ import xxhash
 from operators.patterns import FieldPatterns, with_flags
 from operators.projection import Getter, Projection
 from operators.rule_models import BaseRule, CategoryRule, FieldRule, LevelRule, RegexRule, SampleRule
-from operators.values import comparison, key_bytes
+from operators.values import SCALARS, comparison, key_bytes
 
 Step = Callable[[Any, str], int]
 """Decides a record with this identity: a code as `RuleSet.decide` returns it."""
@@ -136,12 +136,13 @@ def _hashed(rule: SampleRule, projection: Projection) -> Branch:
 
     def branch(level: str | None, passed: Step, over: Step) -> Step:  # noqa: ARG001
         def step(record: Any, identity: str) -> int:
-            key = by(record) if by is not None else None
-            if key is None:
+            if by is not None and isinstance(value := by(record), SCALARS):
+                data = key_bytes(value)
+            else:
                 key = trace_id(record)
                 if type(key) is not str or not key:
                     key = identity
-            data = key.encode() if type(key) is str and key.isascii() else key_bytes(key)
+                data = key.encode() if key.isascii() else key_bytes(key)
             return passed(record, identity) if digest(data, seed) < threshold else over(record, identity)
 
         return step

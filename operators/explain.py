@@ -13,6 +13,7 @@ from typing import Any, Literal
 from logweir.record import LevelTable
 from operators.projection import Projection
 from operators.rule_models import BaseRule, CategoryRule, FieldRule, LevelRule, RegexRule, SampleRule
+from operators.values import SCALARS
 
 _SHOWN = 80
 """Characters of a value that are shown."""
@@ -149,10 +150,10 @@ def _sample_reason(rule: SampleRule, projection: Projection, record: Any, identi
     share = f"{rule.sample_rate * 100:g} %"
     if rule.sample_levels is not None:
         share += f" of {_alternatives(rule.sample_levels, 'and')}"
-    key, what = None, rule.by
+    key, what = None, rule.by or ""
     if rule.by is not None:
         key = projection.getter(rule.by)(record)
-    if key is None:
+    if not isinstance(key, SCALARS):
         trace_id = projection.getter("trace.traceId")(record)
         key, what = (trace_id, "trace id") if isinstance(trace_id, str) and trace_id else (identity, "id")
     return f"outside the sample of {share}, by its {what} {_shown(key)}"
@@ -160,7 +161,10 @@ def _sample_reason(rule: SampleRule, projection: Projection, record: Any, identi
 
 def _shown(value: Any) -> str:
     """Return a value for a terminal: short, and without control characters."""
-    text = value if isinstance(value, str) and value and value.isprintable() else json.dumps(value)
+    try:
+        text = value if isinstance(value, str) and value and value.isprintable() else json.dumps(value)
+    except (RecursionError, ValueError):  # nested very deep, or an integer of thousands of digits
+        text = f"a large {'number' if isinstance(value, int) else 'value'}"
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 

@@ -15,6 +15,9 @@ from logweir.record import epoch_seconds
 
 Test = Callable[[Any], bool]
 
+SCALARS = (str, int, float)
+"""JSON's values that are no list, no object and not null; bool is an int."""
+
 _NUMBERS = (int, float)
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "gt": operator.gt,
@@ -36,12 +39,13 @@ def json_equal(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def key_bytes(value: Any) -> bytes:
-    """Return bytes that are the same for values that JSON holds to be the same, to be hashed."""
+def key_bytes(value: str | float | bool) -> bytes:
+    """Return bytes to be hashed, the same for values that are equal in JSON."""
+    if isinstance(value, str):
+        return value.encode(errors="surrogatepass")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return text.encode(errors="surrogatepass")
+    return json.dumps(value).encode()
 
 
 def comparison(name: str, wanted: Any) -> Test:

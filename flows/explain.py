@@ -1,0 +1,114 @@
+"""Explain: which rule decides each record of a stream, and where the record goes.
+
+It decodes and decides with the very functions of the deliver flow, one record at a time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TextIO
+
+from flows.config import Flow
+from logweir.batch import Batch
+from operators.decode import Decoder
+from operators.projection import Projection
+from operators.rules import RuleSet, Verdict, compile_rules, fields_of
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What becomes of one line."""
+
+    line: int
+    identity: str | None = None
+    problem: str | None = None
+    """Why the line is no record; it goes to the dead letter."""
+    verdict: Verdict | None = None
+    """What the flow's rules say of the record."""
+    destinations: tuple[tuple[str, Verdict], ...] = ()
+    """What each destination's own rules say of a record that the flow's rules let through."""
+
+
+def explain_stream(flow: Flow, lines: BinaryIO, out: TextIO, as_json: bool) -> int:
+    """Write, for each line, its verdict, the rule that decides and why. Return the exit code, 0.
+
+    Args:
+        flow: Its rules, its destinations' rules and its source's format are used; nothing is sent.
+        lines: One record a line.
+        out: Where the answers go, each as soon as it is known.
+        as_json: One JSON object a line instead of words.
+    """
+    write = _as_json if as_json else _as_words
+    for explained in Explainer(flow).explain(lines):
+        out.write(write(explained))
+        out.flush()
+    return 0
+
+
+class Explainer:
+    """The rules of a flow and of its enabled destinations.
+
+    Args:
+        flow: The flow.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        own = {name: flow.own_rules(name) for name in flow.enabled}
+        fields = fields_of([*flow.rules, *(rule for rules in own.values() for rule in rules)])
+        self._projection = Projection(fields, flow.source.layout())
+        self._decode = Decoder(self._projection)
+        self._rules = compile_rules(flow.rules, self._projection)
+        self._own: dict[str, RuleSet] = {name: compile_rules(rules, self._projection) for name, rules in own.items()}
+
+    def explain(self, lines: BinaryIO) -> Iterator[Explained]:
+        """Explain each line, in order."""
+        for number, line in enumerate(lines, 1):
+            yield self._one(number, line.rstrip(b"\r\n"))
+
+    def _one(self, number: int, value: bytes) -> Explained:
+        batch = Batch("line", 0, [value], [number])
+        self._decode(batch)
+        if not batch.records:
+            rejected = batch.account.rejected[0]
+            return Explained(number, problem=f"{rejected.cause}: {rejected.detail}")
+        record, identity = batch.records[0], batch.ids[0]
+        verdict = self._rules.explain(record, identity)
+        # Where the flow drops a record no destination is asked.
+        asked = {} if verdict.code >= 0 else self._own
+        own = tuple((name, rules.explain(record, identity)) for name, rules in asked.items())
+        return Explained(number, identity, None, verdict, own)
+
+
+def _as_words(explained: Explained) -> str:
+    said = f"line {explained.line}"
+    if explained.verdict is None:
+        return f"{said}: rejected: {explained.problem}\n"
+    answers = [f"{said} ({_printable(explained.identity)}): {explained.verdict}"]
+    answers += [f"  {name}: {verdict}" for name, verdict in explained.destinations]
+    return "".join(f"{answer}\n" for answer in answers)
+
+
+def _printable(identity: str | None) -> str:
+    text = identity or ""
+    return text if text.isprintable() else json.dumps(text)
+
+
+def _as_json(explained: Explained) -> str:
+    answer: dict[str, Any] = {"line": explained.line}
+    if explained.verdict is None:
+        answer |= {"verdict": "rejected", "reason": explained.problem}
+    else:
+        answer |= {"id": explained.identity, **_plain(explained.verdict)}
+        answer["destinations"] = {name: _plain(verdict) for name, verdict in explained.destinations}
+    return json.dumps(answer) + "\n"
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "verdict": verdict.outcome,
+        "rule": verdict.rule.name if verdict.rule else None,
+        "priority": verdict.rule.priority if verdict.rule else None,
+        "reason": verdict.reason,
+    }

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logweir.batch import Batch
@@ -83,6 +83,7 @@ _VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*FULL, "error", "trace"]), _VALUES))
 def test_any_record_can_be_printed(record: dict[str, Any]) -> None:
     """Whatever the fields hold, the record is printed."""

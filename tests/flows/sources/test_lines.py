@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.sources.lines import EMPTY_LINE, KEPT_BYTES, TOO_LARGE, Lines
@@ -51,6 +51,7 @@ def expected(data: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[int, byte
     return records, rejected, empty, len(records) + len(rejected) + empty
 
 
+@settings(deadline=None)
 @given(_text, st.lists(st.integers(1, 12), max_size=60))
 def test_chunks_do_not_matter(data: bytes, sizes: list[int]) -> None:
     """Any chunking gives the same lines at the same offsets, and the account balances."""
@@ -60,6 +61,7 @@ def test_chunks_do_not_matter(data: bytes, sizes: list[int]) -> None:
     assert lines.position == len(data)
 
 
+@settings(deadline=None)
 @given(_text, st.lists(st.integers(1, 12), max_size=60))
 def test_every_position_resumes(data: bytes, sizes: list[int]) -> None:
     """Reading on from any recorded position gives exactly the lines that were not given out before it."""

@@ -95,7 +95,7 @@ class Terminal:
     """
 
     limits = Limits()
-    compression = None
+    compression: str | None = None
     serial = True
 
     def __init__(self, pretty: Pretty | None, descriptor: int = 1) -> None:

@@ -102,7 +102,7 @@ class FileDestination:
     """
 
     limits = Limits()
-    compression = None
+    compression: str | None = None
     serial = True
 
     def __init__(

@@ -14,7 +14,7 @@ import orjson
 
 SLOTS = ("id_time", "id_fraction", "id_tail", "time", "number", "request", "number", "duration", "trace", "span")
 
-LEVEL_SHARES = {"trace": 0.03, "debug": 0.36, "info": 0.52, "warn": 0.05, "error": 0.038, "fatal": 0.002}
+LEVEL_SHARES = {"trace": 0.03, "debug": 0.38, "info": 0.525, "warn": 0.036, "error": 0.027, "fatal": 0.002}
 ENVIRONMENT_SHARES = {"production": 0.6, "staging": 0.25, "development": 0.15}
 
 TEMPLATES = 5000
@@ -97,7 +97,8 @@ def _database(dice: random.Random, service: str, level: str) -> _Scene:
         "rows": dice.randint(0, 500),
         "pool": f"{service}-{dice.randint(1, 4)}",
     }
-    return "database", f"{verb} {table} took longer than usual" if level == "warn" else f"{verb} {table}", metadata
+    said = {"warn": " took longer than usual", "error": " failed", "fatal": " failed"}.get(level, "")
+    return "database", f"{verb} {table}{said}", metadata
 
 
 def _workflow(dice: random.Random, _service: str, level: str) -> _Scene:

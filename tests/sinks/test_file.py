@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-
 from logweir.errors import DestinationError
 from sinks.destination import Delivered, Hold, Records, Retry
 from sinks.file import File, FileDestination, of_partition

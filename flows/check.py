@@ -19,6 +19,7 @@ Kind = tuple[str | None, str | None]
 """A level and a category; None is a record without one."""
 
 _OTHER = "\0another category"
+_CLOSED = "lets nothing through"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def _judge(document: Document, rules: Sequence[Placed], kinds: Sequence[Kind]) -
         for placed in tier:
             reason = _idle(placed.rule, seen[placed.path], lowest=number == len(tiers) - 1, closed=closed)
             # One reason why a tier lets nothing through is enough; what comes after it is not told again.
-            closed = closed or (bool(reason) and seen[placed.path].asked and not seen[placed.path].open)
+            closed = closed or reason.startswith(_CLOSED)
             if reason:
                 found.append(document.find(placed.path, f"`{placed.rule.name}` {reason}", warning=True))
     return found, passing
@@ -112,7 +113,7 @@ def _idle(rule: Rule, seen: _Seen, *, lowest: bool, closed: bool) -> str:
         rule: The rule.
         seen: What can come to it.
         lowest: No tier comes after its own.
-        closed: An idle rule before it, of the same tier, has been told of already, and lets nothing through.
+        closed: A gate before it, of the same tier, has been told of already, since it lets nothing through.
     """
     if closed:
         return ""
@@ -130,7 +131,7 @@ def _idle(rule: Rule, seen: _Seen, *, lowest: bool, closed: bool) -> str:
 def _idle_gate(seen: _Seen, *, lowest: bool) -> str:
     if not seen.open:
         outcome = "so it drops everything" if lowest else "so the rules of this priority keep nothing"
-        return f"lets nothing through: no record that it matches comes through the rules before it, {outcome}"
+        return f"{_CLOSED}: no record that it matches comes through the rules before it, {outcome}"
     if lowest and not seen.missed:
         return "has no effect: every record that comes to it matches"
     return ""

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.check import warnings
@@ -191,6 +191,7 @@ def as_rule(index: int, drawn: dict[str, Any]) -> dict[str, Any]:
     return rule | {"type": "level", "levels": drawn.get("levels", ["info"]), "action": drawn["action"]}
 
 
+@settings(deadline=None)
 @given(RULES)
 def test_against_the_rules_themselves(drawn: list[dict[str, Any]]) -> None:
     """A rule that is said never to drop drops none, and one that is not named drops some; so for the whole."""

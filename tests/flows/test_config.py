@@ -3,7 +3,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -275,6 +275,7 @@ FRAGMENTS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(FRAGMENTS, max_size=12).map("".join))
 def test_any_flow(text: str) -> None:
     """Whatever YAML is given as a flow, it loads, or every finding has a place; nothing else is raised."""

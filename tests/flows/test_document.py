@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.document import Document, read, spell
@@ -252,6 +252,7 @@ YAML_TEXT = st.lists(
 ).map("".join)
 
 
+@settings(deadline=None)
 @given(st.one_of(YAML_TEXT, st.text(), st.binary()))
 def test_any_text(text: str | bytes) -> None:
     """Whatever is in a file, it is read, or there are findings with a place; nothing else is raised."""
@@ -271,6 +272,7 @@ PLAIN = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text("abc", min_size=1), PLAIN, max_size=4))
 def test_round_trip(data: dict[str, Any]) -> None:
     """Data that is written as JSON, which is YAML too, is read back, and each value in it has a place."""

@@ -1,0 +1,1 @@
+"""Real and fake servers that tests and benchmarks start on this machine."""

@@ -1,0 +1,220 @@
+"""A real Apache Kafka broker: one node that is broker and controller, on free ports of 127.0.0.1.
+
+`python -m tests.servers.kafka` runs one for development until Ctrl-C and keeps its data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.servers import maven
+from tests.servers.process import POLL, JavaServer, free_ports, java_command, listening
+
+ARTIFACTS = (
+    "org.apache.kafka:kafka_2.13:4.3.1",
+    # Without a binding its log is mute.
+    "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4",
+    "org.apache.logging.log4j:log4j-core:2.25.4",
+)
+MAX_RECORD = 40_000_000
+CLUSTER = "bG9nd2Vpci1kZXYta2Fma2E"
+USERNAME = "logweir"
+PASSWORD = "planted-password"  # of a broker that lives as long as the test
+DEVELOPMENT_PORT = 9092
+
+
+def _properties(data: Path, ports: tuple[int, int, int]) -> str:
+    plain, sasl, controller = ports
+    own = f"PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl}"
+    login = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USERNAME}="{PASSWORD}";'
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listeners": f"{own},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": own,
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.sasl_plaintext.plain.sasl.jaas.config": login,
+        "log.dirs": data / "logs",
+        "num.partitions": 1,
+        "auto.create.topics.enable": "true",
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "group.initial.rebalance.delay.ms": 0,
+        "message.max.bytes": MAX_RECORD,
+        "replica.fetch.max.bytes": MAX_RECORD,
+        # Retention is looked at every second, so that a test can watch records go.
+        "log.retention.check.interval.ms": 1000,
+        "log.segment.delete.delay.ms": 100,
+        # A node that starts again must wait until its former life has expired.
+        "broker.session.timeout.ms": 1000,
+        "broker.heartbeat.interval.ms": 200,
+        # There is no other broker to hand leadership to.
+        "controlled.shutdown.enable": "false",
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+class Kafka(JavaServer):
+    """A broker; as a context manager it runs inside the block.
+
+    Args:
+        port: Of the plain listener; None picks a free one.
+        data: Kept between runs; None: a temporary folder.
+    """
+
+    name = "Kafka"
+    sasl_username = USERNAME
+    sasl_password = PASSWORD
+
+    def __init__(self, port: int | None = None, data: Path | None = None) -> None:
+        super().__init__(data)
+        plain, sasl, controller = free_ports(3)
+        self._ports = (port or plain, sasl, controller)
+        self.brokers = f"127.0.0.1:{self._ports[0]}"
+        """For clients without authentication."""
+        self.sasl_brokers = f"127.0.0.1:{sasl}"
+        """For clients with `security.protocol=SASL_PLAINTEXT` and `sasl.mechanism=PLAIN`."""
+
+    def _command(self) -> list[str]:
+        jars = [maven.jars("kafka", ARTIFACTS)]
+        config = self.data / "server.properties"
+        config.write_text(_properties(self.data, self._ports), encoding="utf-8")
+        if not (self.data / "logs" / "meta.properties").exists():
+            arguments = ["format", "--ignore-formatted", "-t", CLUSTER, "-c", str(config)]
+            short = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+            subprocess.run(
+                java_command(jars, "kafka.tools.StorageTool", arguments, short), check=True, capture_output=True
+            )
+        return java_command(jars, "kafka.Kafka", [str(config)], ["-Xmx512m", "-XX:+UseSerialGC"])
+
+    def admin(self) -> AdminClient:
+        """Return a new admin client, which says nothing of connections that fail."""
+        return AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
+
+    def _ready(self) -> bool:
+        # A client that is refused waits before it tries again; a plain connection finds out sooner.
+        if not listening(self._ports[0]):
+            return False
+        try:
+            return bool(self.admin().list_topics(timeout=5).brokers)
+        except KafkaException:
+            return False
+
+    def create_topic(self, name: str, partitions: int = 1, **config: object) -> None:
+        """Create a topic and wait until each partition has a leader.
+
+        Args:
+            name: Its name.
+            partitions: How many.
+            config: Kafka's topic settings with underscores for dots: `retention_ms=1000`.
+        """
+        admin = self.admin()
+        settings = {key.replace("_", "."): str(value) for key, value in config.items()}
+        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=settings)
+        for done in admin.create_topics([topic]).values():
+            done.result(30)
+        deadline = time.monotonic() + 30
+        while True:
+            found = admin.list_topics(name, timeout=10).topics[name].partitions
+            if len(found) == partitions and all(one.leader >= 0 for one in found.values()):
+                return
+            if time.monotonic() > deadline:
+                msg = f"topic {name} has no leader for each of its {partitions} partitions after 30 s"
+                raise RuntimeError(msg)
+            time.sleep(POLL)
+
+    def produce(self, topic: str, values: Iterable[bytes], partition: int = -1) -> int:
+        """Send these values and return how many, when the broker has acknowledged all of them.
+
+        Raises:
+            KafkaException: One of them was refused.
+        """
+        settings = {"bootstrap.servers": self.brokers, "log_level": 0, "message.max.bytes": MAX_RECORD, "linger.ms": 5}
+        producer = Producer(settings)
+        refused: list[object] = []
+
+        def heard(error: object, _message: object) -> None:
+            if error is not None:
+                refused.append(error)
+
+        count = 0
+        for value in values:
+            while True:
+                try:
+                    producer.produce(topic, value, partition=partition, on_delivery=heard)
+                    break
+                except BufferError:
+                    producer.poll(0.05)
+            count += 1
+        left = producer.flush(60)
+        if refused or left:
+            raise KafkaException(refused[0] if refused else f"{left} records were not acknowledged within 60 s")
+        return count
+
+    def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """Delete what lies before this offset, as retention would."""
+        # The client has to outlive its futures, or they never finish.
+        admin = self.admin()
+        for done in admin.delete_records([TopicPartition(topic, partition, before)]).values():
+            done.result(30)
+
+    def delete_topic(self, topic: str) -> None:
+        """Delete a topic with its records."""
+        admin = self.admin()
+        for done in admin.delete_topics([topic]).values():
+            done.result(30)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a development broker until Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m tests.servers.kafka", description=main.__doc__)
+    parser.add_argument("--port", type=int, default=DEVELOPMENT_PORT, help="of 127.0.0.1 (default: %(default)s)")
+    parser.add_argument("--topic", default="logs", help="created when missing (default: %(default)s)")
+    parser.add_argument("--partitions", type=int, default=4, help="of that topic (default: %(default)s)")
+    chosen = parser.parse_args(arguments)
+    if listening(chosen.port):
+        print(f"Port {chosen.port} is taken; choose another with --port.", file=sys.stderr)
+        return 1
+    print("Starting Kafka; the first time, Maven fetches its jars ...", flush=True)
+    try:
+        with Kafka(chosen.port, maven.cache() / "kafka-dev") as kafka:
+            if chosen.topic not in kafka.admin().list_topics(timeout=10).topics:
+                kafka.create_topic(chosen.topic, chosen.partitions)
+            print(
+                f"Kafka listens on {kafka.brokers}, with the topic {chosen.topic}. Its data is kept in {kafka.data}.\n"
+                f"In another terminal:\n"
+                f"    .venv/bin/logweir generate --rate 1000 --to kafka\n"
+                f"    .venv/bin/logweir run flow.yaml\n"
+                f"Ctrl-C stops it.",
+                flush=True,
+            )
+            os.waitid(os.P_PID, kafka.pid, os.WEXITED | os.WNOWAIT)
+            print(f"Kafka ended by itself; see {kafka.log}", file=sys.stderr)
+            return 1
+    except maven.ServersUnavailable as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nKafka is stopped.")
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

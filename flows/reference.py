@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -141,7 +142,9 @@ def _default(schema: dict[str, Any]) -> str:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    """Return text for a cell of a table; outside code, `<name>` must not become a tag."""
+    escaped = re.sub(r"`[^`]*`|<", lambda match: "&lt;" if match[0] == "<" else match[0], " ".join(text.split()))
+    return escaped.replace("|", "\\|")
 
 
 if __name__ == "__main__":

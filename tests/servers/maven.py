@@ -29,7 +29,7 @@ class ServersUnavailable(Exception):  # noqa: N818  # a fact about the machine, 
 def cache() -> Path:
     """Return the folder that keeps jars, compiled classes and the development broker's data."""
     chosen = os.environ.get("LOGWEIR_SERVERS")
-    folder = Path(chosen).expanduser() if chosen else Path(__file__).resolve().parents[2] / ".servers"
+    folder = Path(chosen).expanduser().resolve() if chosen else Path(__file__).resolve().parents[2] / ".servers"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

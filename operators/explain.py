@@ -115,11 +115,8 @@ def _field_reason(rule: FieldRule, matched: bool, value: Any) -> str:
         case "exists":
             return f"{rule.field} is missing" if value is None else f"{rule.field} is there"
         case "ne":
-            return (
-                f"{rule.field} is "
-                + ("missing, " if value is None else f"{_shown(value)}, ")
-                + (f"not {wanted}" if matched else "as excluded")
-            )
+            said = f"{rule.field} is " + ("missing" if value is None else _shown(value))
+            return f"{said}, not {wanted}" if matched else said
         case "matches":
             return _matching_reason(rule.field, value, matched, f"/{rule.value}/")
         case "contains":
@@ -134,7 +131,9 @@ def _compared(field: str, value: Any, matched: bool, expected: str) -> str:
     if value is None:
         return f"{field} is missing"
     if not matched:
-        return f"{field} is {_shown(value)}, not {expected}"
+        shown = _shown(value)
+        # The text "5" where the number 5 is wanted.
+        return f"{field} is {json.dumps(value) if shown == expected else shown}, not {expected}"
     return f"{field} is {_shown(value)}" + ("" if _shown(value) == expected else f", {expected}")
 
 

@@ -112,9 +112,10 @@ class FieldRule(_Matching):
         "a pattern for `matches`, true or false for `exists` (true when left out).",
     )
 
-    @field_validator("value")
+    # Before pydantic copies it: a pattern that came from a variable must still be known as such.
+    @field_validator("value", mode="before")
     @classmethod
-    def _fits(cls, value: JsonValue, info: ValidationInfo) -> JsonValue:
+    def _fits(cls, value: Any, info: ValidationInfo) -> Any:
         operator = info.data.get("operator")
         if operator is not None and (problem := _misfit(operator, value)):
             raise ValueError(problem)
@@ -163,10 +164,11 @@ class RegexRule(_Matching):
             raise ValueError(msg)
         return value
 
-    @field_validator("pattern")
+    @field_validator("pattern", mode="before")
     @classmethod
-    def _possible(cls, value: str, info: ValidationInfo) -> str:
-        check_pattern(value, info.data.get("flags", ""))
+    def _possible(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str):
+            check_pattern(value, info.data.get("flags", ""))
         return value
 
 

@@ -1,0 +1,153 @@
+"""`logweir explain`: the verdict on each line of a stream, and why."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+from flows.config import load
+from flows.explain import explain_stream
+
+FLOW = """
+name: explained
+source: {type: stdin}
+rules:
+  - {name: No Debug Logs, type: level, levels: [debug, trace], action: exclude}
+  - {name: Sleeping, type: level, levels: [warn], action: exclude, enabled: false}
+  - {name: Always Keep Errors, type: level, levels: [error, fatal], priority: 100}
+destinations:
+  all: {type: console}
+  production:
+    type: console
+    rules: [{name: Production Only, type: field, field: context.environment, operator: eq, value: production}]
+  off: {type: console, enabled: false}
+"""
+
+
+def explain(*lines: bytes, flow: str = FLOW) -> str:
+    """Return what is said of these lines in words."""
+    out = io.StringIO()
+    assert (
+        explain_stream(load(flow).flow, io.BytesIO(b"".join(line + b"\n" for line in lines)), out, as_json=False) == 0
+    )
+    return out.getvalue()
+
+
+def explain_json(*lines: bytes, flow: str = FLOW) -> list[dict[str, Any]]:
+    """Return what is said of these lines in JSON."""
+    out = io.StringIO()
+    explain_stream(load(flow).flow, io.BytesIO(b"\n".join(lines)), out, as_json=True)
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_dropped() -> None:
+    """A dropped record is told with its rule and why; no destination is asked about it."""
+    assert explain(b'{"id":"a","level":"DEBUG"}') == "line 1 (a): dropped by 'No Debug Logs': level is debug (DEBUG)\n"
+
+
+def test_kept() -> None:
+    """A kept record is told with the rule and its priority, and what each destination's own rules say."""
+    assert explain(b'{"id":"a","level":"error"}').splitlines() == [
+        "line 1 (a): kept by 'Always Keep Errors' (priority 100): level is error",
+        "  all: passes: there are no rules",
+        "  production: dropped by 'Production Only': context.environment is missing",
+    ]
+
+
+def test_passes() -> None:
+    """A record to which no rule objects passes, also one that a disabled rule would drop."""
+    line = b'{"id":"a","level":"warn","context":{"environment":"production"}}'
+    assert explain(line).splitlines() == [
+        "line 1 (a): passes: no rule objects",
+        "  all: passes: there are no rules",
+        "  production: passes: no rule objects",
+    ]
+
+
+def test_lines_that_are_no_records() -> None:
+    """A line that can't be decoded is told with its number and the reason, and doesn't end the answers."""
+    answers = explain(
+        b'{"id":"a","level":"debug"}', b"oops", b"", b"[1]", b"\xff", b'{"id":"b","level":"debug"}'
+    ).splitlines()
+    assert [answer.split(":")[0] for answer in answers] == [
+        "line 1 (a)", "line 2", "line 3", "line 4", "line 5", "line 6 (b)",
+    ]  # fmt: skip
+    causes = ["not JSON", "empty", "not an object", "not UTF-8"]
+    assert all(f"rejected: {cause}" in answer for cause, answer in zip(causes, answers[1:5], strict=True))
+
+
+def test_json() -> None:
+    """With `--json` each line is one object with the same facts."""
+    dropped, kept, rejected = explain_json(b'{"id":"a","level":"debug"}', b'{"id":"b","level":"fatal"}', b"oops")
+    assert dropped == {
+        "line": 1, "id": "a", "verdict": "dropped", "rule": "No Debug Logs", "priority": 0,
+        "reason": "level is debug", "destinations": {},
+    }  # fmt: skip
+    assert kept["verdict"] == "kept"
+    assert (kept["rule"], kept["priority"]) == ("Always Keep Errors", 100)
+    assert {name: each["verdict"] for name, each in kept["destinations"].items()} == {
+        "all": "passes",
+        "production": "dropped",
+    }
+    assert rejected["line"] == 3
+    assert rejected["verdict"] == "rejected"
+    assert rejected["reason"].startswith("not JSON")
+
+
+def test_format() -> None:
+    """The format of the flow's source says where fields are and what numeric levels mean."""
+    flow = FLOW.replace("{type: stdin}", "{type: stdin, format: pino}")
+    assert explain(b'{"level":20,"msg":"m"}', flow=flow).endswith("dropped by 'No Debug Logs': level is debug (20)\n")
+
+
+def test_configured_paths() -> None:
+    """The format `json` finds fields where the flow says."""
+    flow = FLOW.replace("{type: stdin}", "{type: stdin, format: json, paths: {level: sev}}")
+    assert "level is debug" in explain(b'{"sev":"debug"}', flow=flow)
+
+
+def test_terminal() -> None:
+    """Control characters and long values of a record don't reach the terminal as they are."""
+    rule = "{name: R, type: field, field: metadata.x, operator: eq, value: y}"
+    flow = FLOW.replace("rules:\n", f"rules:\n  - {rule}\n", 1)
+    answer = explain(json.dumps({"id": "\x1b[2J", "metadata": {"x": "\x1b[31m" + "a" * 10_000}}).encode(), flow=flow)
+    assert "\x1b" not in answer
+    assert len(answer) < 300
+
+
+def test_reasons() -> None:
+    """Each kind of rule says in words what it saw and what it wanted."""
+    cases: list[tuple[str, dict[str, Any], str]] = [
+        ("type: level, min_level: warn", {"level": "info"}, "level is info, below warn"),
+        ("type: level, min_level: warn", {}, "it has no level"),
+        ("type: level, min_level: warn", {"level": "loud"}, "loud is no level"),
+        ("type: category, categories: [a, b]", {"category": "c"}, "category is c, not one of a, b"),
+        ("type: category, categories: [a], action: exclude", {"category": "a"}, "category is a, one of a"),
+        (
+            "type: field, field: context.a, operator: gt, value: 5",
+            {"context": {"a": 3}},
+            "context.a is 3, not greater than 5",
+        ),
+        ("type: field, field: context.a, operator: eq, value: 5", {"context": {"a": "5"}}, 'context.a is "5", not 5'),
+        ("type: field, field: context.a, operator: exists", {}, "context.a is missing"),
+        ("type: field, field: context.a, operator: ne, value: x", {"context": {"a": "x"}}, "context.a is x"),
+        (
+            "type: field, field: context.a, operator: contains, value: x",
+            {"context": {"a": "y"}},
+            "context.a does not contain x",
+        ),
+        (
+            "type: field, field: context.a, operator: in, value: [x]",
+            {"context": {"a": "y"}},
+            'context.a is y, not one of ["x"]',
+        ),
+        ("type: regex, pattern: a.c, flags: i", {"message": "b"}, "message does not match /a.c/i"),
+        ("type: regex, pattern: a.c", {"message": 5}, "message is 5, no text"),
+        ("type: regex, pattern: a.c, action: exclude", {"message": "abc"}, "message matches /a.c/"),
+    ]
+    for rule, record, reason in cases:
+        rules = f"[{{name: R, {rule}}}]"
+        flow = f"{{name: f, source: {{type: stdin}}, rules: {rules}, destinations: {{out: {{type: console}}}}}}"
+        answer = explain(json.dumps({"id": "1", **record}).encode(), flow=flow)
+        assert answer == f"line 1 (1): dropped by 'R': {reason}\n"

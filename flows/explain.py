@@ -1,6 +1,7 @@
 """Explain: which rule decides each record of a stream, and where the record goes.
 
-It decodes and decides with the very functions of the deliver flow, one record at a time.
+It decodes and decides with the very functions of the deliver flow, one record at a time. One thing it
+can't know: a record without an id and without a trace is sampled by its place in the topic, and here has another one.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from logweir.errors import LogweirError
 from logweir.record import LEVELS
 from operators.formats import ECS, LOGWEIR, OTEL, PINO
+from operators.patterns import FieldPatterns
 from operators.rules import BaseRule, compile_rules, fields_of
 from tests.operators.rule_support import RULES, Asked, category, field, level
 
@@ -192,6 +193,23 @@ def test_patterns_of_one_field_share_a_set() -> None:
     asked = Asked(*rules, field("message", "matches", value="^ok"))
     messages = ["xaa", "xbb", "cc", "ok", "no", "ok", "bbaa"]
     assert asked.codes(*({"message": each} for each in messages)) == [0, 1, 2, -1, 4, -1, 0]
+
+
+def test_a_record_is_matched_once() -> None:
+    """However many patterns ask about one field, it is read and matched once a record."""
+    read: list[str] = []
+
+    def get(record: str) -> str:
+        read.append(record)
+        return record
+
+    patterns = FieldPatterns(get)
+    for pattern in "abc":
+        patterns.add(pattern)
+    test_of = patterns.compile()
+    tests = [test_of(pattern) for pattern in "abc"]
+    assert [[test(text) for test in tests] for text in ("ab", "c")] == [[True, True, False], [False, False, True]]
+    assert read == ["ab", "c"]
 
 
 def test_patterns_that_are_too_large_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,255 @@
+"""Rotation: which file a position belongs to, and which file comes after it.
+
+A file is known by its inode, and by its first bytes once it was copied or compressed. Rotated files are those beside
+`path` that carry its name and a suffix with a number or a date: `app.log.1`, `app.log-20261124.gz`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import IO, Any, TypedDict
+
+from logweir.errors import SourceError
+
+HEAD_BYTES = 256
+"""Enough to tell one log from another: the first record has a timestamp and an id."""
+
+_TELLING_BYTES = 64
+"""With fewer first bytes than these, a file of another inode is not taken for a copy."""
+
+_ROTATED = re.compile(r"[.-]\d[\dT:_.Z+-]*(\.gz|\.zst)?|\.old(\.gz|\.zst)?")
+_SUFFIX_START = re.compile(r"[.-]")
+_COMPRESSED = {".gz", ".zst"}
+
+
+class Position(TypedDict):
+    """Where a reader stands: the snapshot of a file's partition."""
+
+    device: int
+    inode: int
+    offset: int
+    """In bytes of the text, also where the file is compressed."""
+    head: bytes
+    """Its first bytes, as many as were read, 256 at most."""
+    generation: int
+    """Tells the offsets of this file from those of the files that had or will have its path; 0: not known yet."""
+
+
+def generation(head: bytes, device: int, inode: int) -> int:
+    """Return the generation of a file whose first line, or its beginning, is known."""
+    first = head.split(b"\n", 1)[0]
+    return zlib.crc32(b"%b %d %d" % (first, device, inode)) & 0x7FFFFFFF or 1
+
+
+class Text:
+    """An open file, as the text in it: compressed ones, told by their names, are decompressed.
+
+    Raises:
+        OSError: It can't be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.compressed = path.suffix in _COMPRESSED
+        """Complete by its nature: nobody appends to it."""
+        self._file = path.open("rb", buffering=0)
+        status = os.fstat(self._file.fileno())
+        self.device, self.inode = status.st_dev, status.st_ino
+        self._read: Callable[[int], bytes] = _decompressed(path, self._file) if self.compressed else self._file.read
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes of the text, nothing at its end.
+
+        Raises:
+            SourceError: It is damaged, or ends too early.
+        """
+        try:
+            return self._read(size) or b""
+        except Exception as error:  # each decompressor has exceptions of its own
+            msg = f"{self.path}: read: {error}"
+            raise SourceError(msg) from error
+
+    def seek(self, offset: int) -> int:
+        """Go to this place in the text, and return how many bytes are still to be read and passed over."""
+        if self.compressed:
+            return offset
+        self._file.seek(offset)
+        return 0
+
+    def is_cut(self, fed: int, head: bytes) -> bool:
+        """Tell whether what was read is no longer there: the file was truncated, and maybe written again."""
+        if self.compressed:
+            return False
+        descriptor = self._file.fileno()
+        return os.fstat(descriptor).st_size < fed or os.pread(descriptor, len(head), 0) != head
+
+    def is_at(self, path: Path) -> bool:
+        """Tell whether this file is the one that has this path."""
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return False
+        return (status.st_dev, status.st_ino) == (self.device, self.inode)
+
+    def modified(self) -> int:
+        """Return when it was last written, in nanoseconds."""
+        return os.fstat(self._file.fileno()).st_mtime_ns
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def find(path: Path, position: Position) -> Path | None:
+    """Return where the file of a position is now: at its path, renamed in its directory, copied or compressed."""
+    entries = [Path(entry.path) for entry in _scan(path.parent) if entry.inode() == position["inode"]]
+    if not position["head"]:
+        # The inode alone could by now be that of any other file.
+        entries = [entry for entry in rotated(path) if entry in entries]
+    for candidate in (path, *entries):
+        if _is_same_file(candidate, position):
+            return candidate
+    return find_copy(path, position)
+
+
+def find_copy(path: Path, position: Position) -> Path | None:
+    """Return a rotated file that begins as the file of the position does and holds at least what was read of it."""
+    head = position["head"]
+    if len(head) < _TELLING_BYTES:
+        return None
+    for candidate in [path, *rotated(path)]:
+        if _begins_with(candidate, head) and _holds(candidate, position["offset"]):
+            return candidate
+    return None
+
+
+def successor(path: Path, finished: Text, head: bytes) -> Path:
+    """Return what was written after a finished file: the next rotated one, else `path`."""
+    later = []
+    for candidate in rotated(path):
+        try:
+            status = candidate.stat()
+        except FileNotFoundError:
+            continue
+        if status.st_mtime_ns > finished.modified() and status.st_ino != finished.inode:
+            later.append((status.st_mtime_ns, candidate))
+    # A compressed copy of the finished file itself may be younger than it.
+    copies = len(head) >= _TELLING_BYTES
+    return next((each for _, each in sorted(later) if not (copies and _begins_with(each, head))), path)
+
+
+def rotated(path: Path) -> list[Path]:
+    """Return the rotated files of `path`, each once, also while one is being compressed."""
+    found = [
+        Path(entry.path)
+        for entry in _scan(path.parent)
+        if entry.name.startswith(path.name) and _ROTATED.fullmatch(entry.name[len(path.name) :])
+    ]
+    names = set(found)
+    return sorted(each for each in found if each.suffix not in _COMPRESSED or each.with_suffix("") not in names)
+
+
+def without_rotated(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths that are not rotated files of another one of them."""
+    known = sorted(set(paths))
+    names = {str(path) for path in known}
+    return [path for path in known if not _is_rotated(str(path), names)]
+
+
+def _is_rotated(path: str, names: set[str]) -> bool:
+    cuts = (match.start() for match in _SUFFIX_START.finditer(path))
+    return any(path[:cut] in names and _ROTATED.fullmatch(path[cut:]) for cut in cuts)
+
+
+def _scan(directory: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return [entry for entry in entries if entry.is_file()]
+    except FileNotFoundError:
+        return []
+
+
+def _is_same_file(candidate: Path, position: Position) -> bool:
+    try:
+        text = Text(candidate)
+    except OSError:
+        return False
+    try:
+        same = (text.device, text.inode) == (position["device"], position["inode"])
+        return same and not text.is_cut(position["offset"], position["head"])
+    finally:
+        text.close()
+
+
+def _begins_with(candidate: Path, head: bytes) -> bool:
+    try:
+        text = Text(candidate)
+    except OSError:
+        return False
+    found = b""
+    try:
+        while len(found) < len(head) and (piece := text.read(len(head) - len(found))):
+            found += piece
+    except SourceError:
+        return False
+    finally:
+        text.close()
+    return found[: len(head)] == head
+
+
+def _holds(candidate: Path, offset: int) -> bool:
+    try:
+        return candidate.suffix in _COMPRESSED or candidate.stat().st_size >= offset
+    except FileNotFoundError:
+        return False
+
+
+def _decompressed(path: Path, file: IO[bytes]) -> Callable[[int], bytes]:
+    if path.suffix == ".gz":
+        from isal import igzip
+
+        reader: Any = igzip.GzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]
+        return reader.read  # type: ignore[no-any-return]
+    return _Zstandard(file).read
+
+
+class _Zstandard:
+    """Reads the frames of a file one after another; zstandard's own readers don't tell a file that ends too early."""
+
+    _PIECE = 16_384
+    """Of compressed bytes: all that they hold is in memory at once."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        import zstandard
+
+        self._file = file
+        self._context = zstandard.ZstdDecompressor()
+        self._frame: Any = None
+        self._text = bytearray()
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes, nothing at the end."""
+        while not self._text:
+            data = self._file.read(self._PIECE)
+            if not data:
+                if self._frame is not None:
+                    msg = "the file ends in the midst of a frame"
+                    raise EOFError(msg)
+                return b""
+            self._take(data)
+        piece = bytes(self._text[:size])
+        del self._text[:size]
+        return piece
+
+    def _take(self, data: bytes) -> None:
+        while data:
+            if self._frame is None:
+                self._frame = self._context.decompressobj()
+            self._text += self._frame.decompress(data)
+            data = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame = None

@@ -169,12 +169,12 @@ def rotate(path: Path, how: str, number: int, clock: float) -> None:
     else:
         path.rename(target)
         path.write_bytes(b"")
+    os.utime(target, (clock, clock))
     if how == "gzip":
         packed = target.with_name(target.name + ".gz")
         packed.write_bytes(gzip.compress(target.read_bytes()))
         target.unlink()
-        target = packed
-    os.utime(target, (clock, clock))
+        os.utime(packed, (clock, clock))
 
 
 @pytest.mark.usefixtures("no_wait")

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -102,10 +103,10 @@ class FakeElastic:
         self._lock = threading.Lock()
         self._released = threading.Event()
         self._open: set[socket.socket] = set()
+        self._thread: threading.Thread | None = None
         self._http = _Server(("127.0.0.1", port), self)
         self.port = self._http.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True, name="elastic")
 
     def script(self, *faults: Fault | None) -> None:
         """Answer the next requests like this, one after another; `fault` applies after the last."""
@@ -118,22 +119,27 @@ class FakeElastic:
         self._released = threading.Event()
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Begin to answer. After `stop`: again, on the same port, with what was stored."""
+        if self._http.fileno() < 0:
+            self._http = _Server(("127.0.0.1", self.port), self)
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True, name="elastic")
         self._thread.start()
 
     def stop(self) -> None:
         """Stop listening, and close every connection."""
+        if self._thread is None:
+            return
         self._released.set()
         self._http.shutdown()
         self._http.server_close()
         with self._lock:
             for connection in self._open:
                 # It may have been closed by the other end in the meantime.
-                try:
+                with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue
         self._thread.join()
+        self._thread = None
 
     def stats(self) -> dict[str, int]:
         """Return the counts."""

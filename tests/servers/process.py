@@ -129,27 +129,27 @@ class JavaServer:
     def _log_end(self) -> str:
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-30:])
 
+    def close(self) -> None:
+        """End it, and remove its data if that was temporary."""
+        # Data that is thrown away needs no orderly shutdown, which takes seconds.
+        if self._temporary:
+            self.kill()
+            shutil.rmtree(self.data, ignore_errors=True)
+        else:
+            self.stop()
+
     def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
-            self._remove()
+            self.close()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Data that is thrown away needs no orderly shutdown, which takes seconds.
-        if self._temporary:
-            self.kill()
-        else:
-            self.stop()
-        self._remove()
-
-    def _remove(self) -> None:
-        if self._temporary:
-            shutil.rmtree(self.data, ignore_errors=True)
+        self.close()
 
 
 def java_command(jars: list[Path], main: str, arguments: list[str], options: list[str]) -> list[str]:

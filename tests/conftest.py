@@ -1,0 +1,53 @@
+"""Servers that tests ask for by name. The real ones are started once a run, the stand-in once a test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers.elastic import FakeElastic
+from tests.servers.kafka import Kafka
+from tests.servers.maven import ServersUnavailable
+from tests.servers.opensearch import OpenSearch
+from tests.servers.process import JavaServer
+
+
+def _start(server: JavaServer) -> None:
+    try:
+        server.start()
+    except ServersUnavailable as error:
+        # In CI it is a failure, or these tests would stop running unnoticed.
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """A real broker. Tests share it, so each has topics and groups of its own, and none stops it."""
+    server = Kafka()
+    try:
+        _start(server)
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def opensearch() -> Iterator[OpenSearch]:
+    """A real OpenSearch node. Tests share it, so each has indexes of its own, and none stops it."""
+    server = OpenSearch()
+    try:
+        _start(server)
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def elastic() -> Iterator[FakeElastic]:
+    """A new stand-in for Elasticsearch."""
+    with FakeElastic() as server:
+        yield server

@@ -32,6 +32,11 @@ PASSWORD = "planted-password"  # of a broker that lives as long as the test
 DEVELOPMENT_PORT = 9092
 
 
+def prepare() -> Path:
+    """Return the folder of the broker's jars, fetched the first time."""
+    return maven.jars("kafka", ARTIFACTS)
+
+
 def _properties(data: Path, ports: tuple[int, int, int]) -> str:
     plain, sasl, controller = ports
     own = f"PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl}"
@@ -93,7 +98,7 @@ class Kafka(JavaServer):
         """For clients with `security.protocol=SASL_PLAINTEXT` and `sasl.mechanism=PLAIN`."""
 
     def _command(self) -> list[str]:
-        jars = [maven.jars("kafka", ARTIFACTS)]
+        jars = [prepare()]
         config = self.data / "server.properties"
         config.write_text(_properties(self.data, self._ports), encoding="utf-8")
         if not (self.data / "logs" / "meta.properties").exists():

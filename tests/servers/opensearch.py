@@ -64,6 +64,12 @@ public final class TestNode extends Node {
 OPTIONS = ("-Xmx1g", "-XX:+UseSerialGC")
 
 
+def prepare() -> list[Path]:
+    """Return the folders of the node's jars and of its compiled main class, filled the first time."""
+    jars = maven.jars("opensearch", ARTIFACTS)
+    return [jars, _classes(jars)]
+
+
 class OpenSearch(JavaServer):
     """A node; as a context manager it runs inside the block.
 
@@ -81,7 +87,6 @@ class OpenSearch(JavaServer):
         self.url = f"http://127.0.0.1:{self._http}"
 
     def _command(self) -> list[str]:
-        jars = maven.jars("opensearch", ARTIFACTS)
         settings: dict[str, object] = {
             "cluster.name": "logweir",
             "node.name": "test",
@@ -102,7 +107,7 @@ class OpenSearch(JavaServer):
         config.parent.mkdir(exist_ok=True)
         # JSON is YAML, and needs no library.
         config.write_text(json.dumps(settings), encoding="utf-8")
-        return java_command([jars, _classes(jars)], "TestNode", [str(config)], list(OPTIONS))
+        return java_command(prepare(), "TestNode", [str(config)], list(OPTIONS))
 
     def _ready(self) -> bool:
         if not listening(self._http):

@@ -30,6 +30,7 @@ CLUSTER = "bG9nd2Vpci1kZXYta2Fma2E"
 USERNAME = "logweir"
 PASSWORD = "planted-password"  # of a broker that lives as long as the test
 DEVELOPMENT_PORT = 9092
+DEVELOPMENT_TOPIC = "logs"
 
 
 def prepare() -> Path:
@@ -191,7 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a development broker until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m tests.servers.kafka", description=main.__doc__)
     parser.add_argument("--port", type=int, default=DEVELOPMENT_PORT, help="of 127.0.0.1 (default: %(default)s)")
-    parser.add_argument("--topic", default="logs", help="created when missing (default: %(default)s)")
+    parser.add_argument("--topic", default=DEVELOPMENT_TOPIC, help="created when missing (default: %(default)s)")
     parser.add_argument("--partitions", type=int, default=4, help="of that topic (default: %(default)s)")
     chosen = parser.parse_args(arguments)
     if listening(chosen.port):
@@ -202,10 +203,12 @@ def main(arguments: list[str] | None = None) -> int:
         with Kafka(chosen.port, maven.cache() / "kafka-dev") as kafka:
             if chosen.topic not in kafka.admin().list_topics(timeout=10).topics:
                 kafka.create_topic(chosen.topic, chosen.partitions)
+            flags = "" if chosen.port == DEVELOPMENT_PORT else f" --brokers {kafka.brokers}"
+            flags += "" if chosen.topic == DEVELOPMENT_TOPIC else f" --topic {chosen.topic}"
             print(
                 f"Kafka listens on {kafka.brokers}, with the topic {chosen.topic}. Its data is kept in {kafka.data}.\n"
                 f"In another terminal:\n"
-                f"    .venv/bin/logweir generate --rate 1000 --to kafka\n"
+                f"    .venv/bin/logweir generate --rate 1000 --to kafka{flags}\n"
                 f"    .venv/bin/logweir run flow.yaml\n"
                 f"Ctrl-C stops it.",
                 flush=True,

@@ -139,7 +139,7 @@ class Flow(StrictModel):
     recovery: RecoverySettings = Field(default_factory=RecoverySettings, description="How the flow resumes.")
     status: StatusSettings = Field(default_factory=StatusSettings, description="What the flow serves by HTTP.")
     max_in_flight: Bytes = Field(
-        32_000_000, gt=0, description="The most bytes that a dataflow process holds before its source waits."
+        16_000_000, gt=0, description="The most bytes that a dataflow process holds before its source waits."
     )
     stop_timeout: Duration = Field(25.0, gt=0, description="How long a stop waits for what is in flight.")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from operators.rules import RuleSet, compile_rules, fields_of
 
 from flows.config import Flow
 from flows.sources.base import SourceContext, SourceSettings
@@ -17,7 +18,6 @@ from logweir.events import Events
 from logweir.ledger import Ledger
 from operators.decode import Decoder
 from operators.projection import Projection
-from operators.rules import RuleSet, compile_rules, fields_of
 from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters, create_topic
 from sinks.decide import Policy
 from sinks.delivery import Delivering, Delivery

@@ -43,6 +43,13 @@ _STABLE_SECONDS = 60.0
 _KILL_SECONDS = 10.0
 """Beyond `stop_timeout`, before a worker that doesn't end is killed."""
 _TICK_SECONDS = 0.1
+_ALLOCATOR = {
+    # Bodies of a megabyte come and go all the time: glibc would return each to the system and fetch it again.
+    "MALLOC_MMAP_THRESHOLD_": "134217728",
+    "MALLOC_TRIM_THRESHOLD_": "268435456",
+    # An arena for each thread would keep several times the memory.
+    "MALLOC_ARENA_MAX": "2",
+}
 
 
 def run(loaded: LoadedFlow, *, only: Sequence[str] | None = None, workers: int = 1) -> int:
@@ -270,7 +277,9 @@ class _Worker:
         self.status: dict[str, Any] = {}
         self._on_message = on_message
         command = [sys.executable, "-m", "flows.worker", str(inbox), str(outlet)]
-        self.process = subprocess.Popen(command, pass_fds=(inbox, outlet))  # noqa: S603
+        self.process = subprocess.Popen(  # noqa: S603
+            command, pass_fds=(inbox, outlet), env={**_ALLOCATOR, **os.environ}
+        )
         os.close(inbox)
         os.close(outlet)
         data = pickle.dumps(assignment)

@@ -22,7 +22,7 @@ from logweir.ledger import Ledger
 from sinks.compression import compress
 from sinks.deadletter import DeadLetter, DeadLetters
 from sinks.decide import Circuit, Done, Policy, Reject, Split, Wait, backoff, decide
-from sinks.destination import Delivered, Destination, Hold, Invalid, Outcome, Partial, Retry, TooLarge
+from sinks.destination import Delivered, Destination, Hold, Invalid, Outcome, Partial, Records, Retry, TooLarge
 from sinks.flight import Flight
 from sinks.request import Request, cut
 from sinks.stats import Stats
@@ -93,9 +93,11 @@ class Delivery:
 
     def write(self, batches: Sequence[Batch]) -> None:
         """Accept batches. Returns at once: nothing here waits for the network."""
+        # Encoding follows at once on decode, while the bytes are still in the processor's cache.
+        encoded = [self._encode(batch) for batch in batches]
         with self._changed:
             self._raise_defect()
-            for batch in batches:
+            for batch, pieces in zip(batches, encoded, strict=True):
                 self.ledger.add(batch.account)
                 rejected = batch.account.rejected
                 refused_bytes = sum(len(each.value) for each in rejected)
@@ -104,7 +106,7 @@ class Delivery:
                 if rejected:
                     self._queue.append(_Refused(batch.topic, batch.partition, rejected, refused_bytes))
                     self._outstanding += len(rejected)
-                self._append(batch)
+                self._append(batch, pieces)
                 self._outstanding += len(batch)
             self._changed.notify_all()
 
@@ -162,7 +164,10 @@ class Delivery:
                 "circuit": self._circuit.state,
             }
 
-    def _append(self, batch: Batch) -> None:
+    def _encode(self, batch: Batch) -> list[bytes]:
+        return self._destination.encode(Records(batch.values, batch.ids, batch.records, batch.arrived)) if batch else []
+
+    def _append(self, batch: Batch, pieces: list[bytes]) -> None:
         """Put a batch's records into the open request, and cut it wherever it is full."""
         start = 0
         while start < len(batch):
@@ -173,7 +178,7 @@ class Delivery:
             if len(request) and request.size + size > self._settings.max_bytes:
                 self._seal()
                 continue
-            request.append(batch, start, stop, size)
+            request.append(batch, pieces, start, stop, size)
             start = stop
             if len(request) >= self._max_records or request.size >= self._settings.max_bytes or start < len(batch):
                 self._seal()
@@ -245,7 +250,7 @@ class Delivery:
         """Encode unless that has been done, and send once; None when the flow gave up first."""
         limits = self._destination.limits
         if request.payload is None:
-            pieces = self._destination.encode(request.records)
+            pieces, request.pieces = request.pieces or self._destination.encode(request.records), []
             large = [index for index, piece in enumerate(pieces) if len(piece) > limits.record_bytes]
             if large:
                 reason = f"{{}} bytes, the destination takes {limits.record_bytes} a record"

@@ -17,7 +17,7 @@ class Request:
     `offsets` is a column beside those of `records`; topic and partition are kept in runs, since neighbours share them.
     """
 
-    __slots__ = ("attempt", "offsets", "opened", "payload", "records", "runs", "size")
+    __slots__ = ("attempt", "offsets", "opened", "payload", "pieces", "records", "runs", "size")
 
     def __init__(self, opened: float) -> None:
         self.records = Records()
@@ -29,14 +29,16 @@ class Request:
         self.opened = opened
         """When its first record came, on the monotonic clock."""
         self.attempt = 0
+        self.pieces: list[bytes] = []
+        """The encoded records, until they are framed; empty again after a split, and encoded anew."""
         self.payload: bytes | None = None
         """The encoded, compressed body, kept for retries."""
 
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def append(self, batch: Batch, start: int, stop: int, size: int) -> None:
-        """Add the records start to stop of a batch, `size` raw bytes in all."""
+    def append(self, batch: Batch, pieces: list[bytes], start: int, stop: int, size: int) -> None:
+        """Add the records start to stop of a batch and of its encoded pieces, `size` raw bytes in all."""
         records = self.records
         if not self.offsets:
             records.arrived = batch.arrived
@@ -45,6 +47,7 @@ class Request:
         records.values += batch.values if whole else batch.values[start:stop]
         records.ids += batch.ids if whole else batch.ids[start:stop]
         records.records += batch.records if whole else batch.records[start:stop]
+        self.pieces += pieces if whole else pieces[start:stop]
         self.offsets += batch.offsets if whole else batch.offsets[start:stop]
         self.size += size
 

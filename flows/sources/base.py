@@ -20,7 +20,7 @@ from logweir.events import Events
 from logweir.settings import StrictModel
 from operators.formats import FORMATS, Format, configured
 
-IDLE_WAIT = timedelta(milliseconds=20)
+IDLE_WAIT = timedelta(milliseconds=50)
 """How long a partition with nothing to give, or no room to give it to, sleeps."""
 
 

@@ -29,7 +29,7 @@ from logweir.errors import SourceError
 POLL_RECORDS = 2000
 """Records of one poll: enough to spread the cost of a batch, few enough to keep the pieces of work short."""
 
-PREFETCH_KBYTES = 16384
+PREFETCH_KBYTES = 8192
 _ASK_SECONDS = 15.0
 TOMBSTONE = "tombstone"
 
@@ -314,6 +314,8 @@ class _Part(SourcePartition):
         self._timed = timed
         self._ready: list[Batch] = []
         self._gaps = 0
+        self._turns = 0
+        self._rare = False
         self._handed_out = position
         self._recorded: int | None = None
         reader.add(self)
@@ -355,9 +357,10 @@ class _Part(SourcePartition):
         self.context.events.tell("source.gap", "error", topic=topic, partition=number, lost=lost, reason=reason)
 
     def read(self, room: int) -> list[Batch]:
-        """Return what there is, up to the room: after a long barrier an epoch may have this one turn."""
+        """Return one poll, which stays in the processor's cache on its way; or, if turns are rare, all there is room for."""
         self._commit_recorded()
-        while not self._ready or sum(batch.size for batch in self._ready) < room:
+        self._turns += 1
+        while not self._ready or (self._rare and sum(batch.size for batch in self._ready) < room):
             if not self._reader.poll():
                 break
         return self._hand_out()
@@ -374,6 +377,9 @@ class _Part(SourcePartition):
 
     def snapshot(self) -> int | None:
         """Return the next offset to be handed out: what waits in the buffer is read again after a restart."""
+        # A barrier that outlasts the epoch interval leaves an epoch one turn: then it has to be used.
+        self._rare = self._turns <= 1
+        self._turns = 0
         self._recorded = self._handed_out
         return self._handed_out
 

@@ -13,7 +13,15 @@ from operators.decode import Decoder
 from operators.formats import FORMATS, LOGWEIR, configured
 from operators.projection import Projection
 
-FIELDS = ["level", "timestamp", "context.service", "context.environment", "performance.duration", "metadata.a.b", "metadata"]
+FIELDS = [
+    "level",
+    "timestamp",
+    "context.service",
+    "context.environment",
+    "performance.duration",
+    "metadata.a.b",
+    "metadata",
+]
 GOOD = b'{"id":"1","level":"info","message":"m"}'
 
 
@@ -123,10 +131,16 @@ class TestPaths:
         st.dictionaries(
             st.sampled_from(["id", "level", "timestamp", "context", "performance", "metadata", "other"]),
             st.recursive(
-                st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=5),
-                lambda inner: st.lists(inner, max_size=3)
-                | st.dictionaries(
-                    st.sampled_from(["service", "environment", "duration", "a", "b", "c"]), inner, max_size=3
+                st.none()
+                | st.booleans()
+                | st.integers(-(2**70), 2**70)
+                | st.floats(allow_nan=False)
+                | st.text(max_size=5),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(
+                        st.sampled_from(["service", "environment", "duration", "a", "b", "c"]), inner, max_size=3
+                    )
                 ),
                 max_leaves=8,
             ),
@@ -152,9 +166,11 @@ class TestPaths:
                 assert got == [expected, expected]
             else:
                 assert got[0] == got[1]
-                assert orjson.dumps(got[0], option=orjson.OPT_SORT_KEYS, default=str) == orjson.dumps(
-                    expected, option=orjson.OPT_SORT_KEYS, default=str
-                ) or got[0] == expected
+                assert (
+                    orjson.dumps(got[0], option=orjson.OPT_SORT_KEYS, default=str)
+                    == orjson.dumps(expected, option=orjson.OPT_SORT_KEYS, default=str)
+                    or got[0] == expected
+                )
 
     @given(st.binary(max_size=60))
     def test_any_bytes_get_a_verdict(self, value: bytes) -> None:
@@ -198,8 +214,18 @@ class TestFormats:
 
     def test_pino_and_bunyan(self) -> None:
         """The numbers of their levels, their msg, name and err are found."""
-        value = b'{"level":30,"time":1700000000000,"msg":"m","name":"s","hostname":"h","err":{"type":"E"},"responseTime":7}'
-        paths = ("level", "timestamp", "message", "context.service", "context.host", "error.name", "performance.duration")
+        value = (
+            b'{"level":30,"time":1700000000000,"msg":"m","name":"s","hostname":"h","err":{"type":"E"},"responseTime":7}'
+        )
+        paths = (
+            "level",
+            "timestamp",
+            "message",
+            "context.service",
+            "context.host",
+            "error.name",
+            "performance.duration",
+        )
         for layout in ("pino", "bunyan"):
             assert read(value, layout, *paths) == [30, 1700000000000, "m", "s", "h", "E", 7]
 

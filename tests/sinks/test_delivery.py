@@ -167,9 +167,7 @@ class TestOutcomes:
         assert delivery.ledger.delivered == 2
         assert delivery.stats.retries == 2
 
-    def test_a_partial_answer_retries_only_what_failed(
-        self, deliver: Callable[..., Delivery], tmp_path: Path
-    ) -> None:
+    def test_a_partial_answer_retries_only_what_failed(self, deliver: Callable[..., Delivery], tmp_path: Path) -> None:
         """Of one request, what was taken is never sent again and what was refused is dead-lettered alone."""
         answers = iter([Partial({1: ("bad field", "field x is no number")}, retry=[2], reason="429"), Delivered()])
         script = Script(lambda values: next(answers))
@@ -196,7 +194,9 @@ class TestOutcomes:
         """A 400 for a whole request costs only the record that causes it."""
         script = Script(lambda values: Invalid("refused", "400") if b"bad" in values else Delivered())
         delivery = deliver(script)
-        delivery.write([batch(*[b"%d" % number for number in range(20)], b"bad", *[b"x%d" % number for number in range(20)])])
+        delivery.write(
+            [batch(*[b"%d" % number for number in range(20)], b"bad", *[b"x%d" % number for number in range(20)])]
+        )
         delivery.barrier()
         assert delivery.ledger.delivered == 40
         assert max(script.taken.values()) == 1

@@ -20,8 +20,9 @@ from logweir.events import Events
 from logweir.settings import StrictModel
 from operators.formats import FORMATS, Format, configured
 
-IDLE_WAIT = timedelta(milliseconds=50)
-"""How long a partition with nothing to give, or no room to give it to, sleeps."""
+FIRST_WAIT = timedelta(milliseconds=2)
+LONGEST_WAIT = timedelta(milliseconds=64)
+"""How long a partition with nothing to give, or no room to give it to, sleeps: doubling from the first to the longest."""
 
 
 @dataclass(slots=True)
@@ -80,7 +81,8 @@ class SourcePartition(StatefulSourcePartition[Batch, Any]):
 
     def __init__(self, context: SourceContext) -> None:
         self.context = context
-        self._idle = False
+        self._idle = 0
+        """Turns in a row that gave nothing."""
 
     def read(self, room: int) -> list[Batch]:
         """Return what can be had at once, about `room` bytes at most, or nothing. Must not block.
@@ -96,11 +98,13 @@ class SourcePartition(StatefulSourcePartition[Batch, Any]):
             raise StopIteration
         room = self.context.room()
         batches = self.read(room) if room > 0 else []
-        self._idle = not batches
+        self._idle = 0 if batches else self._idle + 1
         for batch in batches:
             self.context.taken(batch.account.read_bytes)
         return batches
 
     def next_awake(self) -> datetime | None:
         """Return at once after a batch, a little later after none."""
-        return datetime.now(UTC) + IDLE_WAIT if self._idle else None
+        if not self._idle:
+            return None
+        return datetime.now(UTC) + min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(self._idle - 1, 10))

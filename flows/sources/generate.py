@@ -12,19 +12,20 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import mod
 from typing import Any, Literal, TypedDict
 
 from bytewax.inputs import FixedPartitionedSource
 from pydantic import Field, field_validator
 
-from flows.sources.base import IDLE_WAIT, SourceContext, SourcePartition, SourceSettings
+from flows.sources.base import SourceContext, SourcePartition, SourceSettings
 from flows.sources.samples import templates
 from logweir.batch import Batch
 from logweir.errors import SourceError
 from logweir.record import epoch_seconds, rfc3339
 
+_PACE_WAIT = timedelta(milliseconds=20)
 _BLOCK = 4096
 _TRACES = 1024
 """Traces in a block: about four records each."""
@@ -251,7 +252,7 @@ class GeneratePartition(SourcePartition):
 
     def next_awake(self) -> datetime | None:
         """Wait between two polls where there is a rate, so that a batch is more than one record."""
-        return datetime.now(UTC) + IDLE_WAIT if self._paced else super().next_awake()
+        return datetime.now(UTC) + _PACE_WAIT if self._paced else super().next_awake()
 
     def snapshot(self) -> Progress:
         """Return which record is next."""

@@ -371,7 +371,7 @@ class _Part(SourcePartition):
             batches = self._hand_out()
             for batch in batches:
                 self.context.taken(batch.account.read_bytes)
-            self._idle = False
+            self._idle = 0
             return batches
         return super().next_batch()
 

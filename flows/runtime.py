@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from operators.rules import RuleSet, compile_rules, fields_of
-
 from flows.config import Flow
-from flows.sources.base import SourceContext, SourceSettings
+from flows.sources.base import SourceContext
 from flows.sources.kafka import Kafka
 from logweir.batch import Batch
 from logweir.events import Events
 from logweir.ledger import Ledger
 from operators.decode import Decoder
 from operators.projection import Projection
+from operators.rules import RuleSet, compile_rules, fields_of
 from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters, create_topic
 from sinks.decide import Policy
 from sinks.delivery import Delivering, Delivery
@@ -63,7 +62,6 @@ class Runtime:
         self.context = SourceContext(
             events=events, room=self._room, taken=self._taken, restart=restart, group=assignment.group
         )
-        assert isinstance(flow.source, SourceSettings)
         self.source = flow.source.open(self.context)
         self._compile()
         self._topics_made: set[str] = set()
@@ -91,7 +89,7 @@ class Runtime:
         ledger = Ledger.from_dict(state["ledger"]) if "ledger" in state else None
         delivery = Delivery(
             _delivering(name, settings),
-            settings.open(self._projection.getter, state.get("destination"), partition=partition),  # type: ignore[attr-defined]
+            settings.open(self._projection.getter, state.get("destination"), partition=partition),
             self._dead_letters(name, partition),
             self._flights[name],
             self.events,
@@ -136,8 +134,7 @@ class Runtime:
         own = {name: [rule for rule in flow.own_rules(name) if rule.enabled] for name in self.destinations}
         fields = fields_of([*rules, *(rule for some in own.values() for rule in some)])
         for settings in self.destinations.values():
-            fields |= settings.fields()  # type: ignore[attr-defined]
-        assert isinstance(flow.source, SourceSettings)
+            fields |= settings.fields()
         self._projection = Projection(fields, flow.source.layout())
         self._decoder = Decoder(self._projection)
         self._rules: RuleSet = compile_rules(rules, self._projection)

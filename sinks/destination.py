@@ -136,19 +136,3 @@ class Destination(Protocol):
     def close(self) -> None:
         """Release connections and files. Called once, after the last send."""
         ...
-
-
-class DestinationSettings(Protocol):
-    """The part of a destination's pydantic model that the flow needs beside the model's own fields."""
-
-    def fields(self) -> set[str]:
-        """Return the logical fields that `encode` reads, as dotted paths."""
-        ...
-
-    def open(self, getter: Callable[[str], Getter], resume: Any) -> Destination:
-        """Return the destination, ready to send. `resume` is what `checkpoint` returned last, or None.
-
-        Raises:
-            DestinationError: It can't be used at all.
-        """
-        ...

@@ -8,10 +8,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from datetime import UTC, datetime
-
-import httpx
+from email.utils import parsedate_to_datetime
 
 from sinks.destination import Hold, Retry
 
@@ -64,6 +62,9 @@ class HttpClient:
         connections: int = 4,
         timeout: float = ANSWER_SECONDS,
     ) -> None:
+        # Here, not above: `logweir check` reads settings and sends nothing.
+        import httpx
+
         self._url = url.rstrip("/")
         self._client = httpx.Client(
             headers=dict(headers),
@@ -77,6 +78,8 @@ class HttpClient:
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Response | Retry | Hold:
         """Send one request; what keeps an answer from coming is a Retry, or a Hold when a person has to mend it."""
+        import httpx
+
         try:
             answer = self._client.request(method, self._url + path, content=body, headers=headers)
         except httpx.TimeoutException as error:

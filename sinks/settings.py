@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
@@ -10,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from logweir.settings import StrictModel, Substituted
 from logweir.units import Bytes, Duration
+from sinks.destination import Destination, Getter
 
 
 def env_field(variable: str, *, description: str, default: Any = PydanticUndefined, **options: Any) -> Any:
@@ -65,6 +67,23 @@ class CommonDestination(StrictModel):
     )
     concurrency: int = Field(4, ge=1, le=64, description="The most requests at once, for each partition.")
     partitions: int = Field(1, ge=1, le=64, description="Parallel sink partitions, each with its own buffer.")
+
+    def fields(self) -> set[str]:
+        """Return the logical fields that the destination's `encode` reads, as dotted paths; the rest isn't decoded."""
+        raise NotImplementedError
+
+    def open(self, getter: Callable[[str], Getter], resume: Any, *, partition: int = 0) -> Destination:
+        """Return the destination of one sink partition, ready to send. Called once in each process that has it.
+
+        Args:
+            getter: Gives the reader of each of `fields`.
+            resume: What `checkpoint` returned last, or None.
+            partition: The sink partition's number.
+
+        Raises:
+            DestinationError: It can't be used at all. What may pass is for `send` to answer, with a Retry or a Hold.
+        """
+        raise NotImplementedError
 
     @field_validator("rules", mode="before")
     @classmethod

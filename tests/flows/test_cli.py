@@ -171,7 +171,7 @@ def test_check_is_quick() -> None:
         "import sys; from flows.cli import main\n"
         "try: main(['check', 'deploy/examples/selective.yaml'])\n"
         "except SystemExit as end: assert not end.code\n"
-        "heavy = {'boto3', 'confluent_kafka', 'prometheus_client'} & sys.modules.keys()\n"
+        "heavy = {'boto3', 'confluent_kafka', 'httpx', 'prometheus_client'} & sys.modules.keys()\n"
         "assert not heavy, heavy\n"
     )
     started = time.perf_counter()

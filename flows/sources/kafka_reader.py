@@ -8,6 +8,7 @@ Offsets are committed to the group once their epoch is recorded, for lag tools a
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
@@ -31,6 +32,12 @@ POLL_RECORDS = 2000
 
 PREFETCH_KBYTES = 8192
 _ASK_SECONDS = 15.0
+_COORDINATOR_SECONDS = 0.1
+_COORDINATOR_SOON = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
 TOMBSTONE = "tombstone"
 
 Start = Literal["earliest", "latest"] | datetime
@@ -233,7 +240,7 @@ class _Reader:
 
     def _place(self, fresh: list[_Part]) -> None:
         """Give a first position to partitions that the flow has none recorded of."""
-        committed = self._consumer.committed([TopicPartition(*part.key) for part in fresh], timeout=_ASK_SECONDS)
+        committed = self._committed([TopicPartition(*part.key) for part in fresh])
         known = {part.key[0] for part in self._parts.values() if part.position is not None}
         known.update(each.topic for each in committed if each.offset >= 0)
         starts = self._starts(fresh)
@@ -245,6 +252,19 @@ class _Reader:
                 part.position = self._watermarks(part.key)[0]
             else:
                 part.position = starts[part.key]
+
+    def _committed(self, parts: list[TopicPartition]) -> list[TopicPartition]:
+        """Return what the group has committed. A new broker makes the group's coordinator with the first question."""
+        deadline = time.monotonic() + _ASK_SECONDS
+        while True:
+            try:
+                found: list[TopicPartition] = self._consumer.committed(parts, timeout=_ASK_SECONDS)
+            except KafkaException as error:
+                if error.args[0].code() not in _COORDINATOR_SOON or time.monotonic() > deadline:
+                    raise
+                time.sleep(_COORDINATOR_SECONDS)
+            else:
+                return found
 
     def _starts(self, fresh: list[_Part]) -> dict[tuple[str, int], int]:
         """Return where `start` lies in each partition."""

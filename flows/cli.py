@@ -11,6 +11,7 @@ import stat
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -161,13 +162,23 @@ def generate(*, rate: float | None, count: int | None, seed: int, to: str, broke
 )
 def run(flow: Path | None, only: str | None, workers: int) -> None:
     """Deliver what FLOW says, until stopped; without FLOW, show how it works with made-up or piped records."""
-    from flows.config import built, open_document
+    from flows.config import open_document
 
-    loaded = built(open_document(flow) if flow else _quickstart(piped=_piped()))
+    if flow is not None:
+        sys.exit(_deliver(open_document(flow), only, workers))
+    with TemporaryDirectory(prefix="logweir-") as recovery:
+        sys.exit(_deliver(_quickstart(Path(recovery), piped=_piped()), only, workers))
+
+
+def _deliver(document: Document, only: str | None, workers: int) -> int:
+    """Run the flow that a document describes and return the exit code."""
+    from flows.config import built
+
+    loaded = built(document)
     names = _only(loaded, only)
     from flows.supervisor import run as supervise
 
-    sys.exit(supervise(loaded, only=names, workers=workers))
+    return supervise(loaded, only=names, workers=workers)
 
 
 def _only(loaded: LoadedFlow, only: str | None) -> list[str] | None:
@@ -188,11 +199,12 @@ def _only(loaded: LoadedFlow, only: str | None) -> list[str] | None:
     return names
 
 
-def _quickstart(*, piped: bool) -> Document:
-    """Return the packaged flow, which reads what is piped in."""
+def _quickstart(recovery: Path, *, piped: bool) -> Document:
+    """Return the packaged flow, which reads what is piped in and resumes nothing."""
     from flows.config import open_document
 
     document = open_document(Path(__file__).with_name("quickstart.yaml"))
+    document.replace(("recovery",), {"directory": str(recovery)})
     if piped:
         document.replace(("source",), {"type": "stdin"})
     return document

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flows.config import Flow
@@ -12,6 +15,11 @@ from logweir.ledger import Ledger
 from logweir.units import format_bytes
 
 _DRAW_SECONDS = 0.5
+_IDLE_SECONDS = 3.0
+"""Workers report once a second: only after several reports without a record is the rate zero."""
+_WIPE = "\r\x1b[K"
+_WIDTH = 80
+"""Columns of a terminal that doesn't say how wide it is."""
 
 
 class Display:
@@ -37,8 +45,9 @@ class Display:
             return
         read = max((each["ledger"].read for each in report.values()), default=0)
         then, before = self._last
-        self._rate = 0.5 * self._rate + 0.5 * max(0, read - before) / max(now - then, 1e-9)
-        self._last = (now, read)
+        if read != before or now - then >= _IDLE_SECONDS:
+            self._rate = max(0, read - before) / (now - then)
+            self._last = (now, read)
         self._drawn = now
         cells = [f"{read:,} read ({self._rate:,.0f}/s)"]
         for name, each in report.items():
@@ -47,22 +56,39 @@ class Display:
             state = f" !! {issue[:60]}" if issue else "" if each["running"] else " (restarting)"
             cells.append(f"{name}: {ledger.delivered:,} delivered, {ledger.in_flight:,} in flight{state}")
         with self._lock:
-            sys.stderr.write("\r\x1b[K" + " | ".join(cells)[:250])
+            sys.stderr.write(_WIPE + _fitting(" | ".join(cells)))
             sys.stderr.flush()
             self._shown = True
 
-    def clear(self) -> None:
-        """Make room for a line of text."""
+    @property
+    def environment(self) -> dict[str, str]:
+        """What workers are told by: one that writes to the same terminal wipes the line first."""
+        return {"LOGWEIR_STATUS_LINE": "1"} if self._live else {}
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Make room for text, and draw nothing meanwhile."""
         with self._lock:
             if self._shown:
-                sys.stderr.write("\r\x1b[K")
+                sys.stderr.write(_WIPE)
                 self._shown = False
+            yield
 
     def close(self, report: dict[str, Any]) -> None:
         """Print the ledger of every destination."""
-        self.clear()
-        sys.stderr.write(ledger_text({name: each["ledger"] for name, each in report.items()}) + "\n")
-        sys.stderr.flush()
+        with self.aside():
+            sys.stderr.write(ledger_text({name: each["ledger"] for name, each in report.items()}) + "\n")
+            sys.stderr.flush()
+
+
+def _fitting(line: str) -> str:
+    """Return what of a line fits the terminal, without what acts on it; a line that wraps could not be wiped."""
+    try:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):  # no terminal, as in a test
+        width = 0
+    shown = "".join(each if each.isprintable() else " " for each in line)
+    return shown[: (width or _WIDTH) - 1]
 
 
 def ledger_text(ledgers: dict[str, Ledger]) -> str:

@@ -1,7 +1,7 @@
 """The supervisor: one dataflow for each destination, as processes of their own, restarted when they crash.
 
-It reads no record itself. SIGTERM and SIGINT are passed on, so that every worker ends its sources, delivers what is in flight
-and records its epoch; a second signal ends at once, and what was not recorded is sent again at the next start.
+It reads no record itself. SIGTERM and SIGINT are passed on, so that every worker ends its sources, delivers what is in
+flight and records its epoch; a second signal ends at once, and what was not recorded is sent again at the next start.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -135,7 +135,7 @@ class Supervisor:
             signal.signal(number, self._on_signal)
         for cluster in self._clusters:
             cluster.start()
-        while any([cluster.tend(time.monotonic()) for cluster in self._clusters]):
+        while self._tend():
             self._display.draw(self.report())
             time.sleep(_TICK_SECONDS)
         self._display.close(self.report())
@@ -144,6 +144,10 @@ class Supervisor:
     def report(self) -> dict[str, Any]:
         """Return the ledgers and figures of every destination, all workers added up."""
         return {name: each for cluster in self._clusters for name, each in cluster.report().items()}
+
+    def _tend(self) -> bool:
+        """Look after every dataflow, also after those behind one that runs."""
+        return any([cluster.tend(time.monotonic()) for cluster in self._clusters])  # noqa: C419
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -177,7 +181,11 @@ class _Cluster:
         self._start_at = self._stop_by = None
         self._restart_reason = ""
         self._workers = [
-            _Worker(replace(self._assignment, worker=number, addresses=addresses), self._on_message)
+            _Worker(
+                replace(self._assignment, worker=number, addresses=addresses),
+                self._on_message,
+                self._display.environment,
+            )
             for number in range(count)
         ]
 
@@ -235,11 +243,12 @@ class _Cluster:
         if not any(codes):
             if not self._restart_reason:
                 return False
-            self._events.tell("flow.restarted", stream=self._label, reason=self._restart_reason)
+            self._tell("flow.restarted", "info", stream=self._label, reason=self._restart_reason)
             self._start_at = now
             return True
         if self._stopping:
-            self.result = 1
+            # One that SIGTERM ended had not begun: from then on it stops in order.
+            self.result = int(any(code not in {0, -signal.SIGTERM} for code in codes))
             return False
         if EXIT_UNUSABLE in codes:
             self.result = 1
@@ -249,20 +258,21 @@ class _Cluster:
             return True
         self._attempts = 0 if now - self._started > _STABLE_SECONDS else self._attempts + 1
         wait = min(_MAX_BACKOFF_SECONDS, _BACKOFF_SECONDS * 2.0 ** max(0, self._attempts - 1))
-        self._events.tell("flow.crashed", "error", stream=self._label, exit_codes=codes, wait=wait)
+        self._tell("flow.crashed", "error", stream=self._label, exit_codes=codes, wait=wait)
         self._start_at = now + wait
         return True
+
+    def _tell(self, event: str, severity: str, **fields: Any) -> None:
+        with self._display.aside():
+            self._events.tell(event, severity, **fields)
 
     def _on_message(self, message: dict[str, Any]) -> None:
         """Take a line from a worker; called on its reader's thread."""
         if "event" in message:
             entry = message["event"]
-            self._display.clear()
-            self._events.tell(
-                entry.pop("event"),
-                entry.pop("severity"),
-                **{"stream": self._label, **{key: value for key, value in entry.items() if key != "timestamp"}},
-            )
+            name, severity = entry.pop("event"), entry.pop("severity")
+            del entry["timestamp"]
+            self._tell(name, severity, **{"stream": self._label, **entry})
         elif "restart" in message and not self._restart_reason and not self._stopping:
             self._restart_reason = message["restart"]
             self._terminate()
@@ -271,14 +281,19 @@ class _Cluster:
 class _Worker:
     """One worker process and the thread that reads what it reports."""
 
-    def __init__(self, assignment: Assignment, on_message: Any) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        on_message: Callable[[dict[str, Any]], None],
+        environment: Mapping[str, str],
+    ) -> None:
         inbox, self._outbox = os.pipe()
         reports, outlet = os.pipe()
         self.status: dict[str, Any] = {}
         self._on_message = on_message
         command = [sys.executable, "-m", "flows.worker", str(inbox), str(outlet)]
         self.process = subprocess.Popen(  # noqa: S603
-            command, pass_fds=(inbox, outlet), env={**_ALLOCATOR, **os.environ}
+            command, pass_fds=(inbox, outlet), env={**_ALLOCATOR, **os.environ, **environment}
         )
         os.close(inbox)
         os.close(outlet)

@@ -48,7 +48,8 @@ def supervised(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     module = types.ModuleType("flows.supervisor")
 
     def run(loaded: LoadedFlow, **options: Any) -> int:
-        calls.append({"flow": loaded.flow, **options})
+        exists = Path(loaded.flow.recovery.directory).is_dir()
+        calls.append({"flow": loaded.flow, "recovery_exists": exists, **options})
         return 0
 
     module.run = run  # type: ignore[attr-defined]
@@ -203,6 +204,33 @@ def test_run_quickstart(supervised: list[dict[str, Any]], monkeypatch: pytest.Mo
         monkeypatch.setattr(cli, "_piped", lambda piped=piped: piped)
         assert invoke("run").exit_code == 0
         assert supervised[-1]["flow"].source.type == kind
+
+
+def test_quickstart_leaves_no_position(supervised: list[dict[str, Any]]) -> None:
+    """The packaged flow's recovery directory is a new one each time, and is gone afterwards."""
+    for _ in range(2):
+        invoke("run")
+    directories = [Path(call["flow"].recovery.directory) for call in supervised]
+    assert [call["recovery_exists"] for call in supervised] == [True, True]
+    assert directories[0] != directories[1]
+    assert not any(directory.exists() for directory in directories)
+
+
+def test_quickstart_shows_the_same_again(tmp_path: Path) -> None:
+    """What is piped in is shown each time, and the ledger says what became of it."""
+    records = b"".join(b'{"level":"%b","message":"m"}\n' % level for level in (b"error", b"info", b"trace"))
+    command = [sys.executable, "-m", "flows.cli", "run"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    runs = [
+        subprocess.run(command, cwd=tmp_path, input=records, capture_output=True, env=environment, check=True)
+        for _ in range(2)
+    ]
+    assert runs[0].stdout.count(b"\n") == 1
+    assert runs[0].stdout.split()[1:] == runs[1].stdout.split()[1:]
+    for run in runs:
+        assert b"screen: 3 read" in run.stderr
+        assert b"1  dropped by Warnings and errors" in run.stderr
+    assert len((tmp_path / "out" / "logs.ndjson").read_bytes().splitlines()) == 4
 
 
 def test_piped(tmp_path: Path) -> None:

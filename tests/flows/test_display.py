@@ -19,34 +19,34 @@ def report(read: int, delivered: int, issue: str = "") -> dict[str, Any]:
     return {"out": {"ledger": ledger, "partitions": [{"issue": issue}], "running": True}}
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> pytest.CaptureFixture[str]:
-    """Make stderr a terminal, as far as the display can tell, and return what is written to it."""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    return capsys
-
-
-def test_line(terminal: pytest.CaptureFixture[str]) -> None:
-    """The counters are one line, wiped before whatever is written next."""
+def live() -> Display:
+    """Return a display that takes stderr for a terminal."""
     display = Display(FLOW)
+    display._live = True
+    return display
+
+
+def test_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The counters are one line, wiped before whatever is written next."""
+    display = live()
     assert display.environment == {"LOGWEIR_STATUS_LINE": "1"}
     display.draw(report(1500, 1000))
-    line = terminal.readouterr().err
+    line = capsys.readouterr().err
     assert line.startswith("\r\x1b[K1,500 read (")
     assert line.endswith("out: 1,000 delivered, 500 in flight")
     with display.aside():
         sys.stderr.write("text\n")
-    assert terminal.readouterr().err == "\r\x1b[Ktext\n"
+    assert capsys.readouterr().err == "\r\x1b[Ktext\n"
     with display.aside():
         pass
-    assert terminal.readouterr().err == ""
+    assert capsys.readouterr().err == ""
 
 
-def test_line_fits(terminal: pytest.CaptureFixture[str]) -> None:
+def test_line_fits(capsys: pytest.CaptureFixture[str]) -> None:
     """A line never wraps, and a destination's words in it can't act on the terminal."""
-    display = Display(FLOW)
+    display = live()
     display.draw(report(1, 0, "\x1b[2J\nno such index: " + "x" * 300))
-    line = terminal.readouterr().err.removeprefix("\r\x1b[K")
+    line = capsys.readouterr().err.removeprefix("\r\x1b[K")
     assert line.isprintable()
     assert len(line) < 80
     assert "!!" in line

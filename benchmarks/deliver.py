@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.processes import cpu_seconds, peak_rss, stop
-from flows.sources.generate import generate_to_kafka
+from flows.feed import generate_to_kafka
 
 TOPIC = "bench"
 SELECTIVE = """
@@ -67,7 +67,7 @@ def measure(command: list[str], url: str, records: int, done: Callable[[dict[str
     while process.poll() is None and not done(figures(url)):
         cpu = cpu_seconds(process.pid)
         peak = max(peak, *peak_rss(process.pid).values())
-        time.sleep(0.02)
+        time.sleep(0.1)
     cpu = max(cpu, cpu_seconds(process.pid) if process.poll() is None else cpu)
     wall = time.monotonic() - started - start_wall
     stop(process)

@@ -67,15 +67,19 @@ class Runtime:
         self._topics_made: set[str] = set()
 
     def decode(self, batch: Batch) -> Batch:
-        """Return the batch decoded and with the flow's rules applied."""
+        """Return what of a raw batch the flow's rules let pass, decoded into the fields that rules read."""
+        if self._decoder is None:
+            return batch
         self._decoder(batch)
         return self._rules.filter(batch)
 
     def route(self, name: str, batch: Batch) -> Batch:
-        """Return what of a decoded batch goes to this destination."""
+        """Return what of a batch goes to this destination, decoded into the fields that it reads."""
         if len(self.destinations) > 1:
             batch = batch.twin()
-        return self._own_rules[name].filter(batch)
+        batch = self._own_rules[name].filter(batch)
+        self._final_decoders[name](batch)
+        return batch
 
     def partitions(self, name: str) -> range:
         """Return the sink partitions that this worker owns; it delivers what it reads, so nothing crosses processes."""
@@ -89,7 +93,7 @@ class Runtime:
         ledger = Ledger.from_dict(state["ledger"]) if "ledger" in state else None
         delivery = Delivery(
             _delivering(name, settings),
-            settings.open(self._projection.getter, state.get("destination"), partition=partition),
+            settings.open(self._projections[name].getter, state.get("destination"), partition=partition),
             self._dead_letters(name, partition),
             self._flights[name],
             self.events,
@@ -132,13 +136,15 @@ class Runtime:
         flow = self.assignment.flow
         rules = [rule for rule in flow.rules if rule.enabled]
         own = {name: [rule for rule in flow.own_rules(name) if rule.enabled] for name in self.destinations}
-        fields = fields_of([*rules, *(rule for some in own.values() for rule in some)])
-        for settings in self.destinations.values():
-            fields |= settings.fields()
-        self._projection = Projection(fields, flow.source.layout())
-        self._decoder = Decoder(self._projection)
-        self._rules: RuleSet = compile_rules(rules, self._projection)
-        self._own_rules = {name: compile_rules(some, self._projection) for name, some in own.items()}
+        layout = flow.source.layout()
+        asked = Projection(
+            fields_of([*rules, *(rule for some in own.values() for rule in some)]), layout, identified=False
+        )
+        self._decoder = Decoder(asked, final=False) if rules or any(own.values()) else None
+        self._rules: RuleSet = compile_rules(rules, asked)
+        self._own_rules = {name: compile_rules(some, asked) for name, some in own.items()}
+        self._projections = {name: Projection(each.fields(), layout) for name, each in self.destinations.items()}
+        self._final_decoders = {name: Decoder(each) for name, each in self._projections.items()}
 
     def _dead_letters(self, name: str, partition: int) -> DeadLetters:
         settings = self.assignment.flow.dead_letter

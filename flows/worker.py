@@ -67,7 +67,7 @@ def main() -> None:
     assignment = _receive(inbox)
     threading.Thread(target=_die_with_supervisor, args=(inbox,), daemon=True).start()
     events = Events()
-    events.listen(lambda entry: reporter.send(event=entry))
+    events.listen(lambda entry: reporter.send(event=entry), "info")
     os._exit(_run(assignment, events, reporter))
 
 

@@ -37,20 +37,22 @@ class Events:
     def __init__(self, out: IO[str] | None = None, threshold: str = "info") -> None:
         self._out = out
         self._threshold = SEVERITY[threshold]
-        self._listeners: list[Listener] = []
+        self._listeners: list[tuple[int, Listener]] = []
         self._lock = threading.Lock()
 
-    def listen(self, listener: Listener) -> None:
-        """Call `listener` with each event from now on. It runs on the thread that tells the event and must not block."""
-        self._listeners.append(listener)
+    def listen(self, listener: Listener, threshold: str = "trace") -> None:
+        """Call `listener` with each event from this level up. It runs on the thread that tells it and must not block."""
+        self._listeners.append((SEVERITY[threshold], listener))
 
     def tell(self, event: str, severity: str = "info", **fields: Any) -> None:
         """Tell one event. Values must be plain JSON and hold no secret."""
-        written = self._out is not None and SEVERITY[severity] >= self._threshold
-        if not written and not self._listeners:
+        level = SEVERITY[severity]
+        written = self._out is not None and level >= self._threshold
+        listeners = [listener for threshold, listener in self._listeners if level >= threshold]
+        if not written and not listeners:
             return
         entry = {"timestamp": rfc3339(time.time()), "event": event, "severity": severity, **fields}
-        for listener in self._listeners:
+        for listener in listeners:
             listener(entry)
         if written:
             line = orjson.dumps(entry, default=str).decode() + "\n"

@@ -16,8 +16,13 @@ from operators.projection import Getter, Projection
 from operators.rule_models import BaseRule, CategoryRule, FieldRule, LevelRule, RegexRule, SampleRule
 from operators.values import SCALARS, comparison, key_bytes
 
-Step = Callable[[Any, str], int]
-"""Decides a record with this identity: a code as `RuleSet.decide` returns it."""
+Step = Callable[[Any, str | int], int]
+"""Decides a record with this identity: a code as `RuleSet.decide` returns it.
+
+An identity that is a number is the record's index in its batch, from which `Identify` makes it only if it is asked for.
+"""
+
+Identify = Callable[[int], str]
 
 Branch = Callable[[str | None, Step, Step], Step]
 """Makes the step that goes on with the first where a rule matches (or a limiter lets through), else with the second.
@@ -26,7 +31,7 @@ The step is for records of one level, None for those without: a rule that only l
 """
 
 
-def compile_branches(rules: Sequence[BaseRule], projection: Projection) -> list[Branch]:
+def compile_branches(rules: Sequence[BaseRule], projection: Projection, identify: Identify) -> list[Branch]:
     """Return the branch of each rule.
 
     Raises:
@@ -44,7 +49,7 @@ def compile_branches(rules: Sequence[BaseRule], projection: Projection) -> list[
             field, text = pattern
             branches.append(_tested(tests[field](text)))
         else:
-            branches.append(_branch(rule, projection))
+            branches.append(_branch(rule, projection, identify))
     return branches
 
 
@@ -58,7 +63,7 @@ def _pattern(rule: BaseRule) -> tuple[str, str] | None:
     return None
 
 
-def _branch(rule: BaseRule, projection: Projection) -> Branch:
+def _branch(rule: BaseRule, projection: Projection, identify: Identify) -> Branch:
     match rule:
         case LevelRule():
             return _leveled(rule.matching)
@@ -67,7 +72,7 @@ def _branch(rule: BaseRule, projection: Projection) -> Branch:
         case FieldRule():
             return _field(rule, projection.getter(rule.field))
         case SampleRule():
-            return _sample(rule, projection)
+            return _sample(rule, projection, identify)
     # A rule with a state is asked in another step; here it lets everything through.
     return lambda level, passed, failed: passed  # noqa: ARG005
 
@@ -80,7 +85,7 @@ def _member(get: Getter, wanted: frozenset[str]) -> Branch:
     """Return the branch for a field that is one of these texts."""
 
     def branch(level: str | None, matched: Step, otherwise: Step) -> Step:  # noqa: ARG001
-        def step(record: Any, identity: str) -> int:
+        def step(record: Any, identity: str | int) -> int:
             try:
                 found = get(record) in wanted
             except TypeError:  # a list or an object
@@ -96,7 +101,7 @@ def _tested(test: Callable[[Any], bool]) -> Branch:
     """Return the branch for any test of a record."""
 
     def branch(level: str | None, matched: Step, otherwise: Step) -> Step:  # noqa: ARG001
-        def step(record: Any, identity: str) -> int:
+        def step(record: Any, identity: str | int) -> int:
             return matched(record, identity) if test(record) else otherwise(record, identity)
 
         return step
@@ -113,15 +118,15 @@ def _field(rule: FieldRule, get: Getter) -> Branch:
     return _tested(lambda record: test(get(record)))
 
 
-def _sample(rule: SampleRule, projection: Projection) -> Branch:
-    within = _hashed(rule, projection)
+def _sample(rule: SampleRule, projection: Projection, identify: Identify) -> Branch:
+    within = _hashed(rule, projection, identify)
     if rule.sample_levels is None:
         return within
     concerned = frozenset(rule.sample_levels)
     return lambda level, passed, over: within(level, passed, over) if level in concerned else passed
 
 
-def _hashed(rule: SampleRule, projection: Projection) -> Branch:
+def _hashed(rule: SampleRule, projection: Projection, identify: Identify) -> Branch:
     """Return the branch that passes the records whose key hashes below the rate.
 
     The rule's name is the seed: samples of two rules are independent, and the same everywhere.
@@ -135,13 +140,13 @@ def _hashed(rule: SampleRule, projection: Projection) -> Branch:
     by = projection.getter(rule.by) if rule.by is not None else None
 
     def branch(level: str | None, passed: Step, over: Step) -> Step:  # noqa: ARG001
-        def step(record: Any, identity: str) -> int:
+        def step(record: Any, identity: str | int) -> int:
             if by is not None and isinstance(value := by(record), SCALARS):
                 data = key_bytes(value)
             else:
                 key = trace_id(record)
                 if type(key) is not str or not key:
-                    key = identity
+                    key = identity if type(identity) is str else identify(identity)
                 data = key.encode() if key.isascii() else key_bytes(key)
             return passed(record, identity) if digest(data, seed) < threshold else over(record, identity)
 

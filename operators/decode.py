@@ -17,6 +17,7 @@ import orjson
 
 from logweir.batch import Batch, Rejected
 from logweir.record import rfc3339
+from operators.formats import Format
 from operators.projection import Projection
 
 NOT_JSON = "not JSON"
@@ -38,20 +39,25 @@ _validate = msgspec.json.Decoder(_Anything).decode
 
 
 class Decoder:
-    """Fills a batch's `records` and `ids`, and moves what is no record to its account.
+    """Fills a batch's `records`, and moves what is no record to its account.
+
+    Where rules decide first, a batch is decoded twice: into the fields that the rules read, and what passes into those that
+    the destination reads. The second time costs less than to materialise for all what only the kept ones need.
 
     Args:
         projection: The fields that something downstream reads.
+        final: Whether the destination comes next: then the records get their `ids`, and each is put on one line.
     """
 
-    def __init__(self, projection: Projection) -> None:
+    def __init__(self, projection: Projection, *, final: bool = True) -> None:
         self._projection = projection
-        self._identity = projection.getter("id")
+        self._final = final
         self._wrap = projection.layout.wrap
+        self._identity = projection.getter("id") if final else None
 
     def __call__(self, batch: Batch) -> None:
         """Decode one batch in place."""
-        if self._wrap:
+        if self._wrap and not batch.records:
             _wrap_lines(batch)
         if not batch.values:
             return
@@ -63,9 +69,11 @@ class Decoder:
             batch.records = list(map(self._projection.decode, batch.values))
         except (ValueError, RecursionError):
             self._decode_each(batch)
+        if self._identity is None:
+            return
         if b"\n" in joined or set(map(_FIRST_BYTE, batch.values)) - {_BRACE}:
             batch.values = [_one_line(value) for value in batch.values]
-        self._identify(batch)
+        batch.ids = _identify(batch, list(map(self._identity, batch.records)))
 
     def _decode_each(self, batch: Batch) -> None:
         """Decode record by record, keeping what is valid."""
@@ -120,22 +128,50 @@ class Decoder:
         except ValueError as error:
             return None, NOT_JSON, str(error)
 
-    def _identify(self, batch: Batch) -> None:
-        """Give each record its own id, else its place in the topic."""
-        ids = list(map(self._identity, batch.records))
+
+class Identities:
+    """Tells who a record is before the final decode: sampling asks for the few records that have no trace.
+
+    Args:
+        layout: Where the id lives.
+    """
+
+    def __init__(self, layout: Format) -> None:
+        projection = Projection([], layout)
+        self._decode = projection.decode
+        self._identity = projection.getter("id")
+        self.batch: Batch | None = None
+        """The batch whose records are asked for."""
+
+    def __call__(self, index: int) -> str:
+        """Return the identity of the batch's record of this index."""
+        batch = self.batch
+        assert batch is not None
         try:
-            "".join(ids)  # the quickest test of every type
-            usable = all(ids)
-        except TypeError:
-            usable = False
-        if not usable:
-            ids = [
-                str(own)
-                if isinstance(own, str | int) and own != "" and not isinstance(own, bool)
-                else f"{batch.topic}-{batch.partition}-{offset}"
-                for own, offset in zip(ids, batch.offsets, strict=True)
-            ]
-        batch.ids = ids
+            own = self._identity(self._decode(batch.values[index]))
+        except msgspec.ValidationError:
+            own = None
+        if type(own) is str and own:
+            return own
+        return _own_or_place(own, batch, batch.offsets[index])
+
+
+def _own_or_place(own: Any, batch: Batch, offset: int) -> str:
+    if isinstance(own, str | int) and own != "" and not isinstance(own, bool):
+        return str(own)
+    return f"{batch.topic}-{batch.partition}-{offset}"
+
+
+def _identify(batch: Batch, ids: list[Any]) -> list[str]:
+    """Return each record's own id, else its place in the topic."""
+    try:
+        "".join(ids)  # the quickest test of every type
+    except TypeError:
+        pass
+    else:
+        if all(ids):
+            return ids
+    return [_own_or_place(own, batch, offset) for own, offset in zip(ids, batch.offsets, strict=True)]
 
 
 def _one_line(value: bytes) -> bytes:

@@ -29,12 +29,13 @@ class Projection:
     Args:
         fields: Logical dotted paths, such as `level` or `context.service`.
         layout: Where those fields live in the records of this source.
+        identified: Whether `id` is among the fields in any case.
     """
 
-    def __init__(self, fields: Iterable[str], layout: Format) -> None:
+    def __init__(self, fields: Iterable[str], layout: Format, *, identified: bool = True) -> None:
         self.layout = layout
         self._tree: _Tree = {}
-        for path in sorted({*fields, "id"}):
+        for path in sorted({*fields, "id"} if identified else set(fields)):
             for alternative in layout.wire(path):
                 # A level or an id that is a list or an object is none, and could not be looked up in a table.
                 scalar = path in {"level", "id"} and alternative.convert is None

@@ -25,6 +25,7 @@ from typing import Any, Final
 from logweir.batch import Batch
 from logweir.record import LEVELS, LevelTable
 from operators.branches import Step, compile_branches
+from operators.decode import Identities
 from operators.explain import Verdict, verdict
 from operators.projection import Getter, Projection
 from operators.rule_models import (
@@ -85,21 +86,26 @@ class RuleSet:
         rules: The enabled rules, in file order.
         decide: What becomes of a record: n >= 0 is dropped by rule n; -1 passes; n <= -2 is kept, whatever lower tiers
             say, by rule -2 - n.
+        identities: Tells who a record is, when a rule asks for it before the final decode.
         projection: Reads the records' fields.
     """
 
-    __slots__ = ("_projection", "decide", "rules")
+    __slots__ = ("_identities", "_projection", "decide", "rules")
 
-    def __init__(self, rules: Sequence[BaseRule], decide: Step, projection: Projection) -> None:
+    def __init__(
+        self, rules: Sequence[BaseRule], decide: Step, identities: Identities, projection: Projection
+    ) -> None:
         self.rules = rules
         self.decide = decide
+        self._identities = identities
         self._projection = projection
 
     def filter(self, batch: Batch) -> Batch:
         """Return the batch of the records that pass, the same one if all do, and note the dropped on its account."""
         if not self.rules:
             return batch
-        codes = list(map(self.decide, batch.records, batch.ids))
+        self._identities.batch = batch
+        codes = list(map(self.decide, batch.records, batch.ids or range(len(batch))))
         if max(codes, default=PASSES) < 0:
             return batch
         for index, rule in enumerate(self.rules):
@@ -134,16 +140,17 @@ def compile_rules(rules: Iterable[BaseRule], projection: Projection) -> RuleSet:
         LogweirError: The patterns on one field are too large together.
     """
     enabled = [rule for rule in rules if rule.enabled]
-    return RuleSet(enabled, _Chain(enabled, projection).decide(), projection)
+    identities = Identities(projection.layout)
+    return RuleSet(enabled, _Chain(enabled, projection, identities).decide(), identities, projection)
 
 
 class _Chain:
     """Links the steps, from the last rule of the lowest tier to the first of the highest."""
 
-    def __init__(self, rules: Sequence[BaseRule], projection: Projection) -> None:
+    def __init__(self, rules: Sequence[BaseRule], projection: Projection, identities: Identities) -> None:
         self._rules = rules
         self._projection = projection
-        self._branches = compile_branches(rules, projection)
+        self._branches = compile_branches(rules, projection, identities)
         self._count = 0
         self._resume: list[Step] = []
 
@@ -219,7 +226,7 @@ class _Steps(dict[Any, Step]):
 def _dispatch(get: Getter, steps: _Steps) -> Step:
     unknown = steps[None]
 
-    def decide(record: Any, identity: str) -> int:
+    def decide(record: Any, identity: str | int) -> int:
         try:
             step = steps[get(record)]
         except TypeError:  # a list or an object
@@ -238,7 +245,7 @@ def _always(code: int) -> Step:
 
 
 def _trampoline(first: Step, resume: list[Step]) -> Step:
-    def decide(record: Any, identity: str) -> int:
+    def decide(record: Any, identity: str | int) -> int:
         code = first(record, identity)
         while code <= _PAUSE:
             code = resume[_PAUSE - code](record, identity)

@@ -97,6 +97,7 @@ class Delivery:
         encoded = [self._encode(batch) for batch in batches]
         with self._changed:
             self._raise_defect()
+            before, waiting = len(self._queue), self._open
             for batch, pieces in zip(batches, encoded, strict=True):
                 self.ledger.add(batch.account)
                 rejected = batch.account.rejected
@@ -108,7 +109,9 @@ class Delivery:
                     self._outstanding += len(rejected)
                 self._append(batch, pieces)
                 self._outstanding += len(batch)
-            self._changed.notify_all()
+            # No more senders are woken than find work; one has to know when a new request will be old enough.
+            opened = self._open is not None and self._open is not waiting
+            self._changed.notify(len(self._queue) - before + opened)
 
     def barrier(self, stop_by: Callable[[], float | None] = lambda: None) -> None:
         """Return when all that was accepted is settled and durable.

@@ -64,9 +64,9 @@ _MICROS_LIMIT = 1e17
 def epoch_seconds(value: Any) -> float | None:
     """Return seconds since 1970 for RFC 3339 text or an epoch number (s, ms, us or ns by its size), else None."""
     if isinstance(value, str):
-        if value.isdigit():
-            return epoch_seconds(int(value))
         try:
+            if value.isdigit():
+                return epoch_seconds(int(value))
             moment = datetime.fromisoformat(value)
         except ValueError:
             return None

@@ -1,10 +1,12 @@
 """Elasticsearch 7, 8 and 9, and OpenSearch, by the Bulk API.
 
-Protocol: "Bulk API" in the Elasticsearch and in the OpenSearch documentation. `create` with `_id` makes delivery idempotent
-(a 409 is a record that is already there) and is the one operation that data streams take.
+Protocol: "Bulk API" in the Elasticsearch and in the OpenSearch documentation. `create` with `_id` makes delivery
+idempotent (a 409 is a record that is already there) and is the one operation that data streams take.
 
     http.max_content_length is 100 MB by default; `batch.max_bytes` keeps requests far below, larger records go alone
     _id is at most 512 bytes, or the whole request is refused; longer ids are hashed
+    a pipeline that fails on a document answers 400 or 500 for that item alone, by the kind of processor; a pipeline
+    that doesn't exist and an index that is closed answer 400 too, though nothing is wrong with the document
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from operator import itemgetter
 from typing import Any, Literal
 from urllib.parse import quote
 
+import msgspec
 import orjson
-from pydantic import Field, SecretStr, model_validator
+from msgspec import UNSET, UnsetType
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from logweir.record import epoch_seconds, rfc3339
 from sinks.destination import (
@@ -44,9 +48,29 @@ _CONFLICT = 409
 _BUSY = {408, 429, 502, 503, 504}
 _TARGETS_LIMIT = 10_000
 """Bounds the cache of index names, whatever the timestamps are."""
+_LONGEST_TIME = 64
 _FIFTH = itemgetter(4)
 _AT = ord("@")
 _DATE = re.compile(r"%[YmdHjVG]")
+_INDEX = re.compile(r"""[^A-Z\\/*?"<>|,\#:\s_+-][^A-Z\\/*?"<>|,\#:\s]*""")
+_NO_PIPELINE = re.compile(r"pipeline with id \[[^]]*\] does not exist")
+_POISON = {
+    "fail_processor_exception",
+    "ingest_processor_exception",
+    "script_exception",
+    "null_pointer_exception",
+    "class_cast_exception",
+    "arithmetic_exception",
+    "number_format_exception",
+    "index_out_of_bounds_exception",
+    "string_index_out_of_bounds_exception",
+    "array_index_out_of_bounds_exception",
+    "stack_overflow_error",
+}
+"""Errors with status 500 by which a pipeline says that it can't take this document, however often it is sent.
+
+Any other 5xx, such as a full disk's `i_o_exception`, is the cluster's trouble and holds the stream.
+"""
 
 
 class Elasticsearch(CommonDestination):
@@ -67,6 +91,15 @@ class Elasticsearch(CommonDestination):
     pipeline: str | None = Field(None, description="Ingest pipeline that the documents go through.")
     validate_ssl: bool = Field(True, description="Check the server's certificate.")
     compression: bool | Literal["gzip"] = Field(True, description="Compress request bodies with gzip.")
+
+    @field_validator("index")
+    @classmethod
+    def _index_name(cls, value: str) -> str:
+        # A name in angle brackets is the server's own date math.
+        if not value.startswith("<") and not _INDEX.fullmatch(_DATE.sub("0", value)):
+            msg = 'must be lower case, not begin with - _ or +, and have no space and none of \\ / * ? " < > | , # :'
+            raise ValueError(msg)
+        return value
 
     @model_validator(mode="after")
     def _one_authentication(self) -> Elasticsearch:
@@ -99,6 +132,15 @@ class Elasticsearch(CommonDestination):
         return {}
 
 
+class _Stamped(msgspec.Struct, gc=False):
+    """Tells whether a record has an `@timestamp`. It skips all else, so it takes every record that decode takes."""
+
+    at: msgspec.Raw | UnsetType = msgspec.field(name="@timestamp", default=UNSET)
+
+
+_own_timestamp = msgspec.json.Decoder(_Stamped).decode
+
+
 class ElasticsearchDestination:
     """Sends `_bulk` requests and reads each item's outcome.
 
@@ -116,7 +158,8 @@ class ElasticsearchDestination:
         self._timestamp = timestamp
         self._dated = bool(_DATE.search(settings.index))
         self._targets: dict[str, bytes] = {}
-        query = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
+        error = "items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
+        query = f"filter_path=errors,items.*.status,{error}"
         if settings.pipeline:
             query += f"&pipeline={quote(settings.pipeline, safe='')}"
         index = "" if self._dated else f"/{quote(settings.index, safe='')}"
@@ -141,7 +184,8 @@ class ElasticsearchDestination:
             ]
         arrived = rfc3339(records.arrived)
         return [
-            b'{"create":{%b"_id":%b}}\n%b' % (self._target(time, arrived), _id(identity), _document(value, time, arrived))
+            b'{"create":{%b"_id":%b}}\n%b'
+            % (self._target(time, arrived), _id(identity), _document(value, time, arrived))
             for value, identity, time in zip(records.values, records.ids, times, strict=True)
         ]
 
@@ -165,16 +209,27 @@ class ElasticsearchDestination:
         """Return the part of an action line that names the index of a record of this time; nothing if the URL does."""
         if not self._dated:
             return b""
-        hour = time[:13] if isinstance(time, str) and time.endswith("Z") else str(time)
+        hour = time[:13] if isinstance(time, str) and time.endswith("Z") else str(time)[:_LONGEST_TIME]
         target = self._targets.get(hour)
         if target is None:
-            seconds = epoch_seconds(time)
-            moment = datetime.fromtimestamp(epoch_seconds(arrived) or 0.0 if seconds is None else seconds, UTC)
+            moment = _moment(time)
+            if moment is None:
+                # Nothing is remembered of a time that is none: the next such record arrives on another day.
+                return self._target(arrived, arrived)
             target = b'"_index":%b,' % orjson.dumps(moment.strftime(self._index))
             if len(self._targets) >= _TARGETS_LIMIT:
                 self._targets.clear()
             self._targets[hour] = target
         return target
+
+
+def _moment(time: Any) -> datetime | None:
+    """Return a record's time, or None where it is missing, unreadable or beyond the calendar."""
+    seconds = epoch_seconds(time)
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _all_plain(records: Records, times: list[Any]) -> bool:
@@ -200,17 +255,19 @@ def _id(identity: str) -> bytes:
     if len(identity.encode()) > MAX_ID_BYTES:
         import xxhash
 
-        identity = xxhash.xxh3_128_hexdigest(identity)
+        identity = xxhash.xxh3_128_hexdigest(identity.encode())
     return orjson.dumps(identity)
 
 
 def _document(value: bytes, time: Any, arrived: str) -> bytes:
-    """Return the document with an `@timestamp`: its own, else one made of the record's time, else the time of arrival."""
-    if value.startswith(b'{"@timestamp":"') or (b'"@timestamp"' in value and "@timestamp" in orjson.loads(value)):
+    """Return the document with an `@timestamp`: its own, else the record's time, else the time of arrival."""
+    if value.startswith(b'{"@timestamp":"') or (b'"@timestamp"' in value and _own_timestamp(value).at is not UNSET):
         return value + b"\n"
     if not (isinstance(time, str) and time[4:5] == "-"):
         seconds = epoch_seconds(time)
-        time = time if seconds is None and isinstance(time, str) else rfc3339(seconds) if seconds is not None else arrived
+        time = (
+            time if seconds is None and isinstance(time, str) else rfc3339(seconds) if seconds is not None else arrived
+        )
     rest = value[1:].lstrip()
     comma = b"" if rest.startswith(b"}") else b","
     return b'{"@timestamp":%b%b%b\n' % (orjson.dumps(time), comma, rest)
@@ -218,20 +275,20 @@ def _document(value: bytes, time: Any, arrived: str) -> bytes:
 
 def read_answer(answer: Response, count: int) -> Outcome:
     """Return what an answer to a `_bulk` request of `count` records means."""
-    status = answer.status
+    status, reason = answer.status, f"{answer.status}: {_reason(answer)}"
     if status == 200:  # noqa: PLR2004
-        return _read_items(answer, count)
-    if status == 413:  # noqa: PLR2004
-        return TooLarge(f"413: {answer.excerpt()}")
-    if status in {401, 403}:
-        return Hold(f"{status}: {_reason(answer)}: check api_key, or username and password, and that they may write to the index")
-    if status == 404:  # noqa: PLR2004
-        return Hold(f"404: {_reason(answer)}: check url, index and pipeline")
-    if status in _BUSY or status >= 500:  # noqa: PLR2004
-        return Retry(f"{status}: {_reason(answer)}", answer.retry_after())
-    if status == 400:  # noqa: PLR2004
-        return Invalid("bulk request refused", f"400: {_reason(answer)}")
-    return Hold(f"{status}: {_reason(answer)}: check url")
+        outcome = _read_items(answer, count)
+    elif status == 413:  # noqa: PLR2004
+        outcome = TooLarge(reason)
+    elif status in {401, 403}:
+        outcome = Hold(f"{reason}: check api_key, or username and password, and that they may write to the index")
+    elif status in _BUSY or status >= 500:  # noqa: PLR2004
+        outcome = Retry(reason, answer.retry_after())
+    elif status == 400:  # noqa: PLR2004
+        outcome = Invalid("bulk request refused", reason)
+    else:
+        outcome = Hold(f"{reason}: check url, index and pipeline")
+    return outcome
 
 
 def _read_items(answer: Response, count: int) -> Outcome:
@@ -239,7 +296,8 @@ def _read_items(answer: Response, count: int) -> Outcome:
         return Delivered()
     try:
         items = orjson.loads(answer.body)["items"]
-        results = [next(iter(item.values())) for item in items]
+        results = [dict(next(iter(item.values()))) for item in items]
+        statuses = [int(result["status"]) for result in results]
     except (ValueError, LookupError, TypeError, AttributeError, StopIteration):
         return Retry(f"not an answer of the Bulk API: {answer.excerpt()}")
     if len(results) != count:
@@ -249,17 +307,16 @@ def _read_items(answer: Response, count: int) -> Outcome:
     reasons: Counter[str] = Counter()
     issue = ""
     duplicates = 0
-    for index, result in enumerate(results):
-        status = result.get("status", 500)
+    for index, (status, result) in enumerate(zip(statuses, results, strict=True)):
         if status < 300:  # noqa: PLR2004
             continue
         kind, reason = _item_error(result)
         if status == _CONFLICT:
             duplicates += 1
-        elif status == 429 or status >= 500:  # noqa: PLR2004
+        elif status == 429 or (status >= 500 and kind not in _POISON):  # noqa: PLR2004
             retry.append(index)
             reasons[f"{status}: {kind}: {reason}"] += 1
-        elif status in {401, 403, 404}:
+        elif status in {401, 403, 404} or _misdirected(kind, reason):
             retry.append(index)
             issue = f"{status}: {kind}: {reason}: check index, pipeline and the permission to write to them"
         else:
@@ -270,10 +327,20 @@ def _read_items(answer: Response, count: int) -> Outcome:
     return Partial(rejected, retry, reason, answer.retry_after(), issue, duplicates)
 
 
+def _misdirected(kind: str, reason: str) -> bool:
+    """Tell whether a 400 is about where the document was sent, and not about the document."""
+    return kind == "index_closed_exception" or bool(_NO_PIPELINE.match(reason))
+
+
 def _item_error(result: dict[str, Any]) -> tuple[str, str]:
     error = result.get("error")
     if isinstance(error, dict):
-        return str(error.get("type", "error")), str(error.get("reason", ""))[:1000]
+        reason = str(error.get("reason", ""))[:1000]
+        cause = error.get("caused_by")
+        # "failed to parse" alone helps nobody: what failed stands in the cause.
+        if isinstance(cause, dict) and cause.get("reason"):
+            reason += f": {str(cause['reason'])[:1000]}"
+        return str(error.get("type", "error")), reason
     return "error", str(error or "")[:1000]
 
 

@@ -29,12 +29,14 @@ class Response:
     def retry_after(self) -> float | None:
         """Return the seconds that Retry-After asks for (RFC 9110 section 10.2.3: a number or a date), or None."""
         value = self.headers.get("retry-after", "").strip()
-        if value.isdigit():
+        if value.isascii() and value.isdigit():
             return float(value)
         try:
             moment = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
+        # `-0000` is UTC as well, of a clock that doesn't know its zone.
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
     def excerpt(self) -> str:

@@ -145,13 +145,17 @@ def explain(flow: Path, *, as_json: bool) -> None:
 @click.option("--topic", default="logs", show_default=True, help="With --to kafka.")
 def generate(*, rate: float | None, count: int | None, seed: int, to: str, brokers: str, topic: str) -> None:
     """Make realistic records."""
-    from flows.feed import made, paced, to_kafka, to_stream
+    from flows.feed import Meter, generate_to_kafka, generate_to_stdout
 
-    records = paced(made(seed, rate), rate, count)
-    if to == "kafka":
-        click.echo(f"{to_kafka(records, brokers, topic)} records written to {topic}", err=True)
-    else:
-        to_stream(records, sys.stdout.buffer, flush=rate is not None)
+    if to == "stdout":
+        generate_to_stdout(count, rate=rate or 0, seed=seed)
+        return
+    meter = Meter()
+    try:
+        written = generate_to_kafka(brokers.split(","), topic, count, rate=rate or 0, seed=seed, tell=meter)
+    finally:
+        meter.end()
+    click.echo(f"{written} records written to {topic}", err=True)
 
 
 @main.command()

@@ -1,100 +1,153 @@
-"""Hands generated records to standard output or to a Kafka topic, at a rate."""
+"""Made-up records for standard output or a Kafka topic, at a rate: what `logweir generate` does."""
 
 from __future__ import annotations
 
-import itertools
+import os
+import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import IO
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
+from flows.sources.generate import BATCH, Generator, Pace, spacing
 from logweir.errors import SourceError
 
-_FLUSH_SECONDS = 60.0
-_BLOCK = 100
+_DRAW_SECONDS = 0.25
+_PACE_SECONDS = 0.01
 
-_TICKS = 20
-"""How often a second a rate is kept: in each tick its share is handed out at once."""
-
-
-def made(seed: int, rate: float | None) -> Iterator[bytes]:
-    """Yield records of this seed without end, with timestamps that go on at this rate from now."""
-    from flows.sources.generate import Generator, records
-
-    if rate is None:
-        yield from records(seed)
-        return
-    generator = Generator(seed, time.time(), 1 / rate)
-    for start in itertools.count(0, _BLOCK):
-        yield from generator.batch(start, _BLOCK)
+Told = Callable[[int], None]
+"""Is told, with each batch, how many records have been made."""
 
 
-def paced(records: Iterable[bytes], rate: float | None, count: int | None) -> Iterator[bytes]:
-    """Yield up to `count` records, `rate` a second; as fast as they come and without an end where these are None."""
-    chosen = itertools.islice(records, count)
-    if rate is None:
-        yield from chosen
-        return
-    started = time.monotonic()
-    step = max(1, int(rate / _TICKS))
-    given = 0
-    while some := list(itertools.islice(chosen, step)):
-        wait = started + given / rate - time.monotonic()
-        if wait > 0:
-            time.sleep(wait)
-        given += len(some)
-        yield from some
+class Meter:
+    """Draws on a terminal how many records have been made, and how fast."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._drawn = 0.0
+
+    def __call__(self, done: int) -> None:
+        """Draw at most four times a second."""
+        now = time.monotonic()
+        if sys.stderr.isatty() and now - self._drawn >= _DRAW_SECONDS:
+            self._drawn = now
+            speed = done / max(0.001, now - self._started)
+            sys.stderr.write(f"\r\x1b[K{done:,} records, {speed:,.0f} a second")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        """Leave the line clean for what comes next."""
+        if self._drawn:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
 
 
-def to_stream(records: Iterable[bytes], out: IO[bytes], *, flush: bool) -> None:
-    """Write one line a record."""
-    for record in records:
-        out.write(record + b"\n")
-        if flush:
-            out.flush()
-    out.flush()
+def generate_to_stdout(count: int | None = None, *, rate: float = 0, seed: int = 0, descriptor: int = 1) -> int:
+    """Write records to standard output, a line each, and return how many.
+
+    It ends quietly when the reader goes away, or at Ctrl-C.
+    """
+    done = 0
+    with suppress(BrokenPipeError, KeyboardInterrupt):
+        for made in _paced(count, rate, seed):
+            rest = memoryview(b"\n".join(made) + b"\n")
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            done += len(made)
+    return done
 
 
-def to_kafka(records: Iterable[bytes], brokers: str, topic: str) -> int:
-    """Produce one message a record, and return how many.
+def generate_to_kafka(
+    brokers: Sequence[str],
+    topic: str,
+    count: int | None = None,
+    *,
+    rate: float = 0,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    tell: Told | None = None,
+) -> int:
+    """Write records to a Kafka topic and return how many were delivered. Ctrl-C ends it like the count does.
+
+    Args:
+        brokers: Where to connect first, host:port.
+        topic: The topic.
+        count: How many records; without it there is no end.
+        rate: Records a second; 0 is as fast as possible.
+        seed: The same seed gives the same records.
+        settings: librdkafka's own names, such as security.protocol.
+        tell: Is told how many have been made.
 
     Raises:
-        SourceError: A broker refused one, or none answered.
+        SourceError: The settings are wrong, or deliveries failed; says how many and why.
     """
-    from confluent_kafka import KafkaException, Producer
+    from confluent_kafka import KafkaError, KafkaException, Producer
 
-    failures: list[str] = []
+    failed: Counter[str] = Counter()
 
-    def delivered(error: object, message: object) -> None:
-        del message
-        if error is not None:
-            failures.append(str(error))
+    delivered = 0
 
-    producer = Producer({"bootstrap.servers": brokers, "linger.ms": 50, "compression.type": "zstd"})
-    count = 0
+    def report(error: KafkaError | None, _message: Any) -> None:
+        nonlocal delivered
+        if error is None:
+            delivered += 1
+        else:
+            failed[error.str()] += 1
+
     try:
-        for record in records:
-            while not _produce(producer, topic, record, delivered):
-                producer.poll(0.1)
-            producer.poll(0)
-            count += 1
-            if failures:
-                break
-        left = producer.flush(_FLUSH_SECONDS)
-    except KafkaException as error:
-        msg = f"produce to {topic}: {error}"
-        raise SourceError(msg) from None
-    if failures or left:
-        msg = (
-            f"produce to {topic} at {brokers}: {failures[0] if failures else f'{left} messages were not taken in time'}"
+        producer = Producer(
+            {
+                "bootstrap.servers": ",".join(brokers),
+                "linger.ms": 50,
+                "compression.type": "lz4",
+                "queue.buffering.max.messages": 200_000,
+                "message.timeout.ms": 30_000,
+                **(settings or {}),
+            }
         )
+    except KafkaException as error:
+        msg = f"settings: {error.args[0].str()}"
+        raise SourceError(msg) from error
+    done = 0
+    with suppress(KeyboardInterrupt):
+        for made in _paced(count, rate, seed):
+            done += len(made)
+            _produce(producer, topic, made, report)
+            if tell:
+                tell(done)
+            if failed:
+                break
+    left = producer.flush()
+    lost = failed.total() + left
+    if lost:
+        reason = failed.most_common(1)[0][0] if failed else "no answer"
+        msg = f"{lost} of {lost + delivered} records were not delivered to topic {topic}: {reason}"
         raise SourceError(msg)
-    return count
+    return delivered
 
 
-def _produce(producer: object, topic: str, record: bytes, delivered: object) -> bool:
-    """Hand one record to the producer; false when its queue is full."""
-    try:
-        producer.produce(topic, record, on_delivery=delivered)  # type: ignore[attr-defined]
-    except BufferError:
-        return False
-    return True
+def _produce(producer: Any, topic: str, values: list[bytes], report: Callable[[Any, Any], None]) -> None:
+    for value in values:
+        while True:
+            try:
+                producer.produce(topic, value, on_delivery=report)
+            except BufferError:
+                producer.poll(0.1)  # the queue is full: room comes with the next delivery reports
+                continue
+            break
+    producer.poll(0)
+
+
+def _paced(count: int | None, rate: float, seed: int) -> Iterator[list[bytes]]:
+    """Give batches at this rate, until `count` records have been given."""
+    generator = Generator(seed, time.time(), spacing(rate))
+    pace = Pace(rate)
+    done = 0
+    while count is None or done < count:
+        due = pace.due(BATCH if count is None else min(BATCH, count - done))
+        if due:
+            yield generator.batch(done, due)
+            done += due
+        if rate:
+            time.sleep(_PACE_SECONDS)

@@ -6,15 +6,12 @@ are made in blocks of columns, and one pass of `%` over the columns writes them:
 
 from __future__ import annotations
 
-import os
 import random
-import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from operator import mod
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 from bytewax.inputs import FixedPartitionedSource
 from pydantic import Field, field_validator
@@ -22,7 +19,6 @@ from pydantic import Field, field_validator
 from flows.sources.base import SourceContext, SourcePartition, SourceSettings
 from flows.sources.samples import templates
 from logweir.batch import Batch
-from logweir.errors import SourceError
 from logweir.record import epoch_seconds, rfc3339
 
 _PACE_WAIT = timedelta(milliseconds=20)
@@ -33,7 +29,7 @@ _TRACES = 1024
 FASTEST_SPACING = 0.00001
 """Seconds between the timestamps of records that are made as fast as possible."""
 
-_BATCH = 2000
+BATCH = 2000
 """Records in a batch at most: about 1 MB."""
 
 BURST_SECONDS = 0.1
@@ -165,8 +161,8 @@ def records(seed: int, start: int = 0, now: float | None = None) -> Iterator[byt
     """Return the records of this seed from `start` on, without end; `now` is the timestamp of record 0."""
     generator = Generator(seed, time.time() if now is None else now)
     while True:
-        yield from generator.batch(start, _BATCH)
-        start += _BATCH
+        yield from generator.batch(start, BATCH)
+        start += BATCH
 
 
 class Pace:
@@ -222,7 +218,7 @@ class GeneratePartition(SourcePartition):
     """Makes records at the rate of the settings."""
 
     _AVERAGE_BYTES = 512
-    _MOST = 16 * _BATCH
+    _MOST = 16 * BATCH
     """Records in one poll: what is handed out as fast as possible may still not block the worker for long."""
 
     def __init__(self, settings: Generate, context: SourceContext, progress: Progress | None) -> None:
@@ -232,7 +228,7 @@ class GeneratePartition(SourcePartition):
         self._paced = settings.rate > 0
         self._pace = Pace(settings.rate)
         self._count = settings.count
-        self._generator = Generator(settings.seed, self._progress["start"], _spacing(settings.rate))
+        self._generator = Generator(settings.seed, self._progress["start"], spacing(settings.rate))
 
     def read(self, room: int) -> list[Batch]:
         """Return the records that are due."""
@@ -246,8 +242,8 @@ class GeneratePartition(SourcePartition):
         self._progress = Progress(next=end, start=self._progress["start"])
         return [
             Batch("generate", 0, self._generator.batch(first, last - first), range(first, last))
-            for first in range(start, end, _BATCH)
-            for last in (min(end, first + _BATCH),)
+            for first in range(start, end, BATCH)
+            for last in (min(end, first + BATCH),)
         ]
 
     def next_awake(self) -> datetime | None:
@@ -262,139 +258,6 @@ class GeneratePartition(SourcePartition):
         """Hold nothing that needs closing."""
 
 
-def _spacing(rate: float) -> float:
+def spacing(rate: float) -> float:
+    """Return the seconds between the timestamps of two records at a rate."""
     return 1 / rate if rate else FASTEST_SPACING
-
-
-Told = Callable[[int], None]
-"""Is told, now and then and at the end, how many records have been made."""
-
-
-class Meter:
-    """Draws on a terminal how many records have been made, and how fast."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self._drawn = 0.0
-
-    def __call__(self, done: int) -> None:
-        """Draw at most four times a second."""
-        now = time.monotonic()
-        if sys.stderr.isatty() and now - self._drawn >= 0.25:  # noqa: PLR2004
-            self._drawn = now
-            speed = done / max(0.001, now - self._started)
-            sys.stderr.write(f"\r\x1b[K{done:,} records, {speed:,.0f} a second")
-            sys.stderr.flush()
-
-    def end(self) -> None:
-        """Leave the line clean for what comes next."""
-        if self._drawn:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-
-def generate_to_stdout(
-    count: int | None = None, rate: float = 0, seed: int = 0, tell: Told | None = None, descriptor: int = 1
-) -> int:
-    """Write records to standard output, a line each, and return how many; ends quietly when the reader goes away."""
-    done = 0
-    try:
-        for made in _paced(count, rate, seed):
-            rest = memoryview(b"\n".join(made) + b"\n")
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            done += len(made)
-            if tell:
-                tell(done)
-    except BrokenPipeError:
-        pass
-    return done
-
-
-def generate_to_kafka(
-    brokers: Sequence[str],
-    topic: str,
-    count: int | None = None,
-    *,
-    rate: float = 0,
-    seed: int = 0,
-    settings: Mapping[str, Any] | None = None,
-    tell: Told | None = None,
-) -> int:
-    """Write records to a Kafka topic and return how many were delivered.
-
-    Args:
-        brokers: Where to connect first, host:port.
-        topic: The topic.
-        count: How many records; without it there is no end.
-        rate: Records a second; 0 is as fast as possible.
-        seed: The same seed gives the same records.
-        settings: librdkafka's own names, such as security.protocol.
-        tell: Is told how many have been made.
-
-    Raises:
-        SourceError: The settings are wrong, or deliveries failed; says how many and why.
-    """
-    from confluent_kafka import KafkaError, KafkaException, Producer
-
-    failed: Counter[str] = Counter()
-
-    def report(error: KafkaError | None, _message: Any) -> None:
-        if error is not None:
-            failed[error.str()] += 1
-
-    try:
-        producer = Producer(
-            {
-                "bootstrap.servers": ",".join(brokers),
-                "linger.ms": 50,
-                "compression.type": "lz4",
-                "queue.buffering.max.messages": 200_000,
-                "message.timeout.ms": 30_000,
-                **(settings or {}),
-            }
-        )
-    except KafkaException as error:
-        msg = f"settings: {error.args[0].str()}"
-        raise SourceError(msg) from error
-    done = 0
-    for made in _paced(count, rate, seed):
-        _produce(producer, topic, made, report)
-        done += len(made)
-        if tell:
-            tell(done)
-        if failed:
-            break
-    left = producer.flush()
-    lost = failed.total() + left
-    if lost:
-        reason = failed.most_common(1)[0][0] if failed else "no answer"
-        msg = f"{lost} of {done} records were not delivered to topic {topic}: {reason}"
-        raise SourceError(msg)
-    return done
-
-
-def _produce(producer: Any, topic: str, values: list[bytes], report: Callable[[Any, Any], None]) -> None:
-    for value in values:
-        while True:
-            try:
-                producer.produce(topic, value, on_delivery=report)
-            except BufferError:
-                producer.poll(0.1)  # the queue is full: room comes with the next delivery reports
-                continue
-            break
-    producer.poll(0)
-
-
-def _paced(count: int | None, rate: float, seed: int) -> Iterator[list[bytes]]:
-    """Give batches at this rate, until `count` records have been given."""
-    generator = Generator(seed, time.time(), _spacing(rate))
-    pace = Pace(rate)
-    done = 0
-    while count is None or done < count:
-        due = pace.due(_BATCH if count is None else min(_BATCH, count - done))
-        if due:
-            yield generator.batch(done, due)
-            done += due
-        if rate:
-            time.sleep(0.01)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from itertools import islice
@@ -16,10 +15,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from flows.sources.generate import Generate, Generator, Pace, batch, generate_to_kafka, generate_to_stdout, records
+from flows.sources.generate import Generate, Generator, Pace, batch, records
 from flows.sources.samples import ENVIRONMENT_SHARES, LEVEL_SHARES
 from logweir.batch import Batch
-from logweir.errors import SourceError
 from logweir.record import epoch_seconds
 from operators.decode import Decoder
 from operators.formats import LOGWEIR
@@ -141,7 +139,7 @@ def test_runs_in_a_flow() -> None:
     flow = Dataflow("generate")
     source = settings(rate=20_000, count=1500).open(Flow().context)
     op.output("out", op.input("in", flow, source), TestingSink(taken))
-    run_main(flow)  # type: ignore[no-untyped-call]
+    run_main(flow)
     assert len(values(taken)) == 1500
 
 
@@ -149,30 +147,3 @@ def test_start_time_must_be_a_time() -> None:
     """A start time that is none is a finding."""
     with pytest.raises(ValidationError, match="must be a time"):
         settings(start_time="tomorrow")
-
-
-def test_writes_to_standard_output() -> None:
-    """Each record is a line, and a reader that goes away ends it quietly."""
-    out, into = os.pipe()
-    told: list[int] = []
-    assert generate_to_stdout(20, seed=1, tell=told.append, descriptor=into) == 20
-    lines = os.read(out, 1 << 20).splitlines()
-    assert [orjson.loads(line)["level"] for line in lines] == [orjson.loads(v)["level"] for v in batch(1, 0, 20)]
-    assert told == [20]
-    os.close(out)
-    assert generate_to_stdout(20, descriptor=into) == 0
-    os.close(into)
-
-
-def test_failing_deliveries_are_an_error() -> None:
-    """Records that no broker takes are an error that says how many."""
-    with pytest.raises(SourceError, match="10 of 10 records were not delivered to topic logs"):
-        generate_to_kafka(
-            ["127.0.0.1:1"], "logs", 10, settings={"message.timeout.ms": 300, "log_level": 0, "linger.ms": 0}
-        )
-
-
-def test_wrong_kafka_settings_are_an_error() -> None:
-    """A setting that librdkafka doesn't know is named."""
-    with pytest.raises(SourceError, match=r"no\.such\.thing"):
-        generate_to_kafka(["127.0.0.1:1"], "logs", 1, settings={"no.such.thing": 1})

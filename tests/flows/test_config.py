@@ -49,7 +49,7 @@ def test_defaults() -> None:
     assert flow.dead_letter.directory == "./dead-letter"
     assert flow.recovery.interval == 10
     assert flow.status.listen == "127.0.0.1:8080"
-    assert (flow.max_in_flight, flow.stop_timeout) == (32_000_000, 25)
+    assert (flow.max_in_flight, flow.stop_timeout) == (16_000_000, 25)
     destination = flow.destinations["out"]
     assert (destination.batch.max_records, destination.batch.max_bytes, destination.batch.flush_interval) == (
         5000,

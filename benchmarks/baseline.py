@@ -1,6 +1,6 @@
 """The loop that one would write first: consume, orjson.loads, the rules by hand, orjson.dumps, gzip 6, httpx.
 
-`python -m benchmarks.baseline BROKERS TOPIC URL RULES COUNT`; RULES is `all` or `selective`. It ends after COUNT records.
+`python -m benchmarks.baseline BROKERS TOPIC URL RULES COUNT` ends after COUNT records; RULES is `all` or `selective`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
             if message.error():
                 continue
             left -= 1
-            record = orjson.loads(message.value())
+            record = orjson.loads(message.value() or b"")
             if rules == "selective" and not passes(record):
                 continue
             record["@timestamp"] = record["timestamp"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -10,10 +11,11 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import cpu_seconds, peak_rss, stop
-from flows.feed import generate_to_kafka
+from flows.sources.generate import batch
 
 TOPIC = "bench"
 SELECTIVE = """
@@ -34,89 +36,108 @@ recovery: {{directory: {directory}/recovery, interval: 2s}}
 """
 
 
+@dataclass
 class Run:
     """The figures of one run."""
 
-    def __init__(self, cpu: float, wall: float, start_cpu: float, start_wall: float, peak: int, records: int) -> None:
-        self.micros = cpu / records * 1e6
+    records: int
+    cpu: float
+    """Seconds, user and system, of all processes and threads, from the first request on."""
+    wall: float
+    start_cpu: float
+    """Seconds until the first request: imports, connections, the first records."""
+    start_wall: float
+    peak: int
+    """Peak resident bytes of the largest process."""
+    said: str
+    """What it wrote to stderr."""
+
+    @property
+    def micros(self) -> float:
         """CPU per record from the first request on."""
-        self.total_micros = (cpu + start_cpu) / records * 1e6
-        """With start-up and imports."""
-        self.wall = wall
-        self.start_wall = start_wall
-        self.peak = peak
+        return self.cpu / self.records * 1e6
+
+    @property
+    def total_micros(self) -> float:
+        """CPU per record with start-up."""
+        return (self.cpu + self.start_cpu) / self.records * 1e6
 
 
 def figures(url: str) -> dict[str, float]:
     """Return what the server has counted."""
-    with urllib.request.urlopen(url) as answer:
+    with urllib.request.urlopen(url) as answer:  # noqa: S310  our own server's address
         return dict(json.load(answer))
 
 
 def measure(command: list[str], url: str, records: int, done: Callable[[dict[str, float]], bool]) -> Run:
     """Run a command until the server has got everything, and return what it took."""
     before = figures(url)["requests"]
-    started = time.monotonic()
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while figures(url)["requests"] == before and process.poll() is None:
-        time.sleep(0.005)
-    start_wall = time.monotonic() - started
-    start_cpu = cpu_seconds(process.pid)
-    peak = 0
-    cpu = start_cpu
-    while process.poll() is None and not done(figures(url)):
-        cpu = cpu_seconds(process.pid)
-        peak = max(peak, *peak_rss(process.pid).values())
-        time.sleep(0.1)
-    cpu = max(cpu, cpu_seconds(process.pid) if process.poll() is None else cpu)
-    wall = time.monotonic() - started - start_wall
-    stop(process)
-    return Run(cpu - start_cpu, wall, start_cpu, start_wall, peak, records)
+    with tempfile.TemporaryFile("w+") as said:
+        started = time.monotonic()
+        process = subprocess.Popen(command, stderr=said)
+        while figures(url)["requests"] == before and process.poll() is None:
+            time.sleep(0.005)
+        start_wall = time.monotonic() - started
+        start_cpu = cpu = cpu_seconds(process.pid)
+        peak = 0
+        while process.poll() is None:
+            cpu = cpu_seconds(process.pid)
+            peak = max(peak, *peak_rss(process.pid).values())
+            if done(figures(url)):
+                break
+            time.sleep(0.1)
+        wall = time.monotonic() - started - start_wall
+        stop(process)
+        said.seek(0)
+        return Run(records, cpu - start_cpu, wall, start_cpu, start_wall, peak, said.read())
 
 
 def compare(brokers: str, url: str, records: int, rules: str, repeats: int) -> None:
     """Print the medians of flow and loop for one set of rules, taken in turns."""
     flows: list[Run] = []
     loops: list[Run] = []
-    passed = 0
-    for turn in range(repeats):
-        base = figures(url)["documents"]
-        command = [sys.executable, "-m", "benchmarks.baseline", brokers, TOPIC, url, rules, str(records)]
-        loops.append(measure(command, url, records, lambda _now: False))
-        passed = int(figures(url)["documents"] - base)
-        flows.append(run_flow(brokers, url, records, rules, f"{rules}{turn}{time.time_ns()}"))
-    flow = statistics.median(run.micros for run in flows)
-    loop = statistics.median(run.micros for run in loops)
-    print(f"{rules}: {records:,} records read, {passed / records:.1%} pass the loop's rules, {repeats} runs each, medians")
-    print(f"  flow {flow:.2f} us of CPU a record (with start-up {statistics.median(r.total_micros for r in flows):.2f})")
-    print(f"  loop {loop:.2f} us of CPU a record (with start-up {statistics.median(r.total_micros for r in loops):.2f})")
-    print(f"  the loop takes {loop / flow:.2f} times the flow's CPU")
-    walls = statistics.median(run.wall for run in flows), statistics.median(run.wall for run in loops)
-    print(f"  wall: flow {records / walls[0]:,.0f} records/s, loop {records / walls[1]:,.0f} records/s")
+    for _ in range(repeats):
+        loop = [sys.executable, "-m", "benchmarks.baseline", brokers, TOPIC, url, rules, str(records)]
+        loops.append(measure(loop, url, records, lambda _now: False))
+        flows.append(run_flow(brokers, url, records, rules))
+    delivered = re.search(r"([\d,]+)  delivered", flows[0].said)
+    passed = int(delivered[1].replace(",", "")) if delivered else 0
+    print(f"{rules}: {records:,} records read, {passed / records:.1%} pass, {repeats} runs each, medians")
+    for name, runs in (("flow", flows), ("loop", loops)):
+        micros, total, wall = (
+            statistics.median(getattr(run, figure) for run in runs) for figure in ("micros", "total_micros", "wall")
+        )
+        print(f"  {name} {micros:.2f} us of CPU a record ({total:.2f} with start-up), {records / wall:,.0f} records/s")
+    ratio = statistics.median(run.micros for run in loops) / statistics.median(run.micros for run in flows)
+    print(f"  the loop takes {ratio:.2f} times the flow's CPU")
     print(f"  first request after {statistics.median(run.start_wall for run in flows):.2f} s")
     print(f"  peak RSS of the flow's largest process {max(run.peak for run in flows) / 1e6:.0f} MB")
 
 
-def run_flow(brokers: str, url: str, records: int, rules: str, group: str, workers: int = 1) -> Run:
-    """Run logweir over the whole topic once."""
+def flow_text(brokers: str, url: str, directory: str, rules: str, group: str) -> str:
+    """Return the flow file."""
+    return FLOW.format(
+        brokers=brokers,
+        topic=TOPIC,
+        group=group,
+        url=url,
+        directory=directory,
+        rules=SELECTIVE if rules == "selective" else "",
+    )
+
+
+def run_flow(brokers: str, url: str, records: int, rules: str, *, workers: int = 1) -> Run:
+    """Run logweir over the whole topic once, as a group of its own."""
+    group = f"{rules}-{time.time_ns()}"
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "flow.yaml"
-        path.write_text(
-            FLOW.format(
-                brokers=brokers,
-                topic=TOPIC,
-                group=group,
-                url=url,
-                directory=directory,
-                rules=SELECTIVE if rules == "selective" else "",
-            )
-        )
-        command = [sys.executable, "-c", "from flows.cli import main; main()", "run", str(path), "--workers", str(workers)]
-        return measure(command, url, records, _quiet(brokers, f"{group}.search", records))
+        path.write_text(flow_text(brokers, url, directory, rules, group))
+        run = [sys.executable, "-c", "from flows.cli import main; main()", "run", str(path)]
+        return measure([*run, "--workers", str(workers)], url, records, _drained(brokers, f"{group}.search", records))
 
 
-def _quiet(brokers: str, group: str, records: int) -> Callable[[dict[str, float]], bool]:
-    """Return a test of whether everything was read: the group's committed offsets say so, once their epoch is recorded."""
+def _drained(brokers: str, group: str, records: int) -> Callable[[dict[str, float]], bool]:
+    """Return a test of whether everything was read: the group's offsets say so, once their epoch is recorded."""
     from confluent_kafka import Consumer, TopicPartition
 
     consumer = Consumer({"bootstrap.servers": brokers, "group.id": group})
@@ -138,13 +159,34 @@ def _quiet(brokers: str, group: str, records: int) -> Callable[[dict[str, float]
 def workers(brokers: str, url: str, records: int, repeats: int) -> None:
     """Print the wall time of two worker processes beside one."""
     walls: dict[int, list[float]] = {1: [], 2: []}
-    for turn in range(repeats):
+    for _ in range(repeats):
         for count, some in walls.items():
-            some.append(run_flow(brokers, url, records, "all", f"w{count}{turn}{time.time_ns()}", count).wall)
+            some.append(run_flow(brokers, url, records, "all", workers=count).wall)
     one, two = (statistics.median(walls[count]) for count in (1, 2))
-    print(f"workers: {records:,} records, all pass: one {one:.2f} s, two {two:.2f} s of wall time: {one / two:.2f} times")
+    print(f"workers: {records:,} records, all pass, wall time: one {one:.2f} s, two {two:.2f} s, {one / two:.2f} times")
 
 
-def fill(brokers: str, records: int) -> None:
-    """Produce the records."""
-    generate_to_kafka(brokers, TOPIC, count=records, rate=0, seed=1, settings={"compression.type": "lz4"})
+def fill(brokers: str, records: int) -> float:
+    """Produce the records, half to each partition; return their average size in bytes."""
+    from confluent_kafka import Producer
+
+    producer = Producer(
+        {
+            "bootstrap.servers": brokers,
+            "compression.type": "lz4",
+            "linger.ms": 50,
+            "queue.buffering.max.messages": 1_000_000,
+            "queue.buffering.max.kbytes": 1_000_000,
+        }
+    )
+    size = 0
+    for start in range(0, records, 2000):
+        for number, value in enumerate(batch(1, start, min(2000, records - start))):
+            size += len(value)
+            producer.produce(TOPIC, value, partition=number % 2)
+        producer.poll(0)
+    left = producer.flush(60)
+    if left:
+        msg = f"{left} records were not taken by the broker"
+        raise RuntimeError(msg)
+    return size / records

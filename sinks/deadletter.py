@@ -181,7 +181,7 @@ class KafkaDeadLetters:
                     self._failed.append(letter)
                     self._error = error.str()
 
-        headers = {
+        headers: dict[str, str | bytes | None] = {
             "logweir.destination": self._destination,
             "logweir.cause": letter.cause,
             "logweir.reason": letter.reason,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -39,6 +39,9 @@ _COORDINATOR_SOON = {
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 }
 TOMBSTONE = "tombstone"
+
+_OFFSET: Callable[[Any], int] = Message.offset
+_VALUE: Callable[[Any], Any] = Message.value
 
 Start = Literal["earliest", "latest"] | datetime
 
@@ -208,7 +211,10 @@ class _Reader:
         offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in self._uncommitted.items()]
         self._uncommitted = {}
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=not wait)
+            if wait:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=offsets)
         except KafkaException as error:
             # The flow's own record is what counts; lag tools are told with the next epoch.
             self._context.events.tell("source.error", "warn", reason=f"commit to the group: {error.args[0].str()}")
@@ -231,7 +237,7 @@ class _Reader:
                 self._place(fresh)
             self._close_gaps()
             self._consumer.assign(
-                [TopicPartition(topic, number, part.position) for (topic, number), part in self._parts.items()]
+                [TopicPartition(*key, part.position) for key, part in self._parts.items() if part.position is not None]
             )
         except KafkaException as error:
             msg = f"find the first offsets: {self._last_error or error.args[0].str()}: check source.brokers and source.settings"
@@ -343,12 +349,12 @@ class _Part(SourcePartition):
     def take(self, messages: list[Message]) -> None:
         """Make a batch of some messages of this partition, in order."""
         topic, number = self.key
-        offsets: list[int] | range = list(map(Message.offset, messages))
+        offsets: list[int] | range = list(map(_OFFSET, messages))
         first, last = offsets[0], offsets[-1]
         if last - first == len(offsets) - 1:
             offsets = range(first, last + 1)
         self.position = last + 1
-        values: list[Any] = list(map(Message.value, messages))
+        values: list[Any] = list(map(_VALUE, messages))
         account = None
         if None in values:
             account = Account(len(values), sum(len(value) for value in values if value is not None))

@@ -1,0 +1,41 @@
+"""`make bench`: the README's numbers, measured here and now; `--records N --repeats N` change how long it takes."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+from benchmarks import deliver
+from benchmarks.processes import stop
+from benchmarks.stages import shares
+from flows.config import load
+from tests.servers.kafka import Kafka
+
+
+def main() -> None:
+    """Start a broker and a counting server, fill the topic, compare."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    command = [sys.executable, "-m", "benchmarks.bulk_server"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        url = f"http://127.0.0.1:{int(server.stdout.readline())}"
+        with Kafka() as kafka:
+            kafka.create_topic(deliver.TOPIC, 2)
+            size = deliver.fill(kafka.brokers, options.records)
+            print(f"{options.records:,} generated records of {size:.0f} bytes on average, in 2 partitions")
+            for rules in ("selective", "all"):
+                deliver.compare(kafka.brokers, url, options.records, rules, options.repeats)
+                text = deliver.flow_text(kafka.brokers, url, "unused", rules, "stages")
+                shares(load(text).flow, options.records, options.repeats)
+            deliver.workers(kafka.brokers, url, options.records, options.repeats)
+    finally:
+        stop(server)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """The ledger: what was read and what became of it, exactly, per destination.
 
-    read = delivered + dropped by a named rule + dead-lettered + in flight
+read = delivered + dropped by a named rule + dead-lettered + in flight
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def _hashed(rule: SampleRule, projection: Projection, identify: Identify) -> Bra
             else:
                 key = trace_id(record)
                 if type(key) is not str or not key:
-                    key = identity if type(identity) is str else identify(identity)
+                    key = identity if isinstance(identity, str) else identify(identity)
                 data = key.encode() if key.isascii() else key_bytes(key)
             return passed(record, identity) if digest(data, seed) < threshold else over(record, identity)
 

@@ -8,6 +8,7 @@ Structs is built once. A leaf takes any JSON value, so rules see what is there; 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
@@ -118,8 +119,8 @@ def _compile(tree: _Tree, name: str) -> tuple[type[msgspec.Struct], Callable[[An
     fields: list[Any] = [(_attribute(key), kind, None) for key, kind in leaves.items()]
     for key, (kind, _) in branches.items():
         # Struct() with every field missing stands in for a parent that isn't there, so getters need no test for it.
-        empty = kind()
-        fields.append((_attribute(key), kind, msgspec.field(default_factory=lambda empty=empty: empty)))
+        # `repeat` gives the one instance without a Python call.
+        fields.append((_attribute(key), kind, msgspec.field(default_factory=repeat(kind()).__next__)))
     rename = {_attribute(key): key for key in tree}
     struct = msgspec.defstruct(f"Projected_{_attribute(name)}", fields, rename=rename, gc=False)
 

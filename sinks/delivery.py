@@ -22,7 +22,7 @@ from logweir.ledger import Ledger
 from sinks.compression import compress
 from sinks.deadletter import DeadLetter, DeadLetters
 from sinks.decide import Circuit, Done, Policy, Reject, Split, Wait, backoff, decide
-from sinks.destination import Delivered, Destination, Hold, Invalid, Outcome, Partial, Records, Retry, TooLarge
+from sinks.destination import Delivered, Destination, Hold, Outcome, Partial, Records, Retry, TooLarge
 from sinks.flight import Flight
 from sinks.request import Request, cut
 from sinks.stats import Stats
@@ -243,7 +243,7 @@ class Delivery:
                 case Split():
                     parts.extend(reversed(part.halves()))
                 case Reject(cause=cause, reason=reason):
-                    self._dead_letter(part, {index: (cause, reason) for index in range(len(part))})
+                    self._dead_letter(part, dict.fromkeys(range(len(part)), (cause, reason)))
                 case Wait():
                     self._failed(outcome, part, action)
                     if self._pause(action.until):

@@ -107,4 +107,5 @@ class SourcePartition(StatefulSourcePartition[Batch, Any]):
         """Return at once after a batch, a little later after none."""
         if not self._idle:
             return None
-        return datetime.now(UTC) + min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(self._idle - 1, 10))
+        wait = FIRST_WAIT * float(2 ** min(self._idle - 1, 10))
+        return datetime.now(UTC) + min(LONGEST_WAIT, wait)

@@ -50,6 +50,8 @@ _ALLOCATOR = {
     # An arena for each thread would keep several times the memory.
     "MALLOC_ARENA_MAX": "2",
 }
+_QUIET = {"RUST_BACKTRACE": "0"}
+"""An error leaves the engine as a panic of Rust; the event that tells of it has Python's own stack."""
 
 
 def run(loaded: LoadedFlow, *, only: Sequence[str] | None = None, workers: int = 1) -> int:
@@ -293,7 +295,7 @@ class _Worker:
         self._on_message = on_message
         command = [sys.executable, "-m", "flows.worker", str(inbox), str(outlet)]
         self.process = subprocess.Popen(  # noqa: S603
-            command, pass_fds=(inbox, outlet), env={**_ALLOCATOR, **os.environ, **environment}
+            command, pass_fds=(inbox, outlet), env={**_ALLOCATOR, **os.environ, **_QUIET, **environment}
         )
         os.close(inbox)
         os.close(outlet)

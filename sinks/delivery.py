@@ -243,6 +243,8 @@ class Delivery:
                 case Split():
                     parts.extend(reversed(part.halves()))
                 case Reject(cause=cause, reason=reason):
+                    if isinstance(outcome, Retry):
+                        self._given_up(part)
                     self._dead_letter(part, dict.fromkeys(range(len(part)), (cause, reason)))
                 case Wait():
                     self._failed(outcome, part, action)
@@ -360,13 +362,19 @@ class Delivery:
                 return True
         return False
 
+    def _given_up(self, request: Request) -> None:
+        """Tell the circuit of a last failure: it may have been the probe that every other sender waits for."""
+        with self._changed:
+            wait = backoff(request.attempt, self._settings.policy, random.random())
+            self._circuit.failed(time.monotonic() + wait)
+
     def _failed(self, outcome: Outcome, request: Request, action: Wait) -> None:
         """Note a request that will be sent again."""
         held = isinstance(outcome, Hold)
         reason = getattr(outcome, "issue", "") or getattr(outcome, "reason", "")
-        if not reason:
-            return
         whole = isinstance(outcome, Retry | Hold)
+        if not reason and not whole:
+            return
         with self._changed:
             self.stats.retries += 1
             if whole:

@@ -235,6 +235,16 @@ class TestOutcomes:
             ("b", 3, "503"),
         ]
 
+    def test_giving_up_on_many_requests(self, deliver: Callable[..., Delivery], tmp_path: Path) -> None:
+        """A request that is given up as the probe of an open circuit doesn't leave the others waiting for its end."""
+        script = Script(lambda values: Retry("503"))
+        policy = Policy(max_retries=1, backoff=0.001, max_backoff=0.002, on_failure="dead_letter")
+        delivery = deliver(script, policy=policy, max_records=1)
+        delivery.write([batch(*[b"%d" % number for number in range(20)])])
+        deadline = time.monotonic() + 10
+        delivery.barrier(lambda: deadline)
+        assert len(dead(tmp_path)) == 20
+
     def test_a_hold_keeps_everything_until_the_credential_is_mended(self, deliver: Callable[..., Delivery]) -> None:
         """A 401 holds the stream and says so; afterwards everything is delivered."""
         mended = threading.Event()

@@ -24,6 +24,10 @@ from sinks.flight import Flight
 from sinks.settings import CommonDestination
 
 
+_OVERFLOW_SECONDS = 60.0
+"""A destination that is slower than its source is told at most this often."""
+
+
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """What the supervisor tells a worker to run. Travels by a pipe, so that a changed file can't change a restart."""
@@ -65,6 +69,7 @@ class Runtime:
         self.source = flow.source.open(self.context)
         self._compile()
         self._topics_made: set[str] = set()
+        self._overflowed = -_OVERFLOW_SECONDS
 
     def decode(self, batch: Batch) -> Batch:
         """Return what of a raw batch the flow's rules let pass, decoded into the fields that rules read."""
@@ -156,10 +161,17 @@ class Runtime:
         if topic not in self._topics_made:
             create_topic(source.librdkafka(), topic)
             self._topics_made.add(topic)
-        return KafkaDeadLetters(source.librdkafka(), topic, name)
+        return KafkaDeadLetters(source.librdkafka(), topic, name, self.events)
 
     def _room(self) -> int:
-        return min(flight.room() for flight in self._flights.values())
+        name, flight = min(self._flights.items(), key=lambda each: each[1].room())
+        room = flight.room()
+        if room <= 0 and time.monotonic() - self._overflowed > _OVERFLOW_SECONDS:
+            self._overflowed = time.monotonic()
+            self.events.tell(
+                "stream.overflow", "warn", stream=name, in_flight_bytes=flight.bytes, max_in_flight=flight.limit
+            )
+        return room
 
     def _taken(self, count: int) -> None:
         for flight in self._flights.values():

@@ -128,6 +128,7 @@ class Supervisor:
     def __init__(self, assignments: Sequence[Assignment], events: Events, display: Display) -> None:
         self._events = events
         self._display = display
+        self._listen = assignments[0].flow.status.listen
         self._clusters = [_Cluster(assignment, events, display) for assignment in assignments]
         self._signals = 0
 
@@ -137,9 +138,14 @@ class Supervisor:
             signal.signal(number, self._on_signal)
         for cluster in self._clusters:
             cluster.start()
+        # Imported once the workers are on their way, so that it doesn't delay the first record.
+        from flows.metrics import serve
+
+        end = serve(self._listen, self.report, self._events)
         while self._tend():
             self._display.draw(self.report())
             time.sleep(_TICK_SECONDS)
+        end()
         self._display.close(self.report())
         return max(cluster.result for cluster in self._clusters)
 

@@ -7,12 +7,14 @@
     stream.overflow  the in-flight limit is reached; the source waits
     stream.health    a destination became healthy or unhealthy: status, issue
 
-Beside these, `source.*` and `flow.*` tell of what a source or a process met (a gap, a restart). Each has `timestamp`,
+Beside these, `source.*` and `flow.*` tell of what a source or a process met (a gap, a restart), `*.log` of what a client
+library logs. Each has `timestamp`,
 `event`, `severity` (a level) and `stream` (the destination's name) where it concerns one.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -60,3 +62,22 @@ class Events:
                 stream = self._out or sys.stderr
                 stream.write(line)
                 stream.flush()
+
+    def logger(self, name: str) -> logging.Logger:
+        """Return a logger whose lines become events of this name, for libraries that log by themselves."""
+        logger = logging.Logger(name)
+        logger.addHandler(_TellingHandler(self, name))
+        return logger
+
+
+class _TellingHandler(logging.Handler):
+    """Tells a library's log lines as events."""
+
+    def __init__(self, events: Events, name: str) -> None:
+        super().__init__()
+        self._events = events
+        self._event = name
+
+    def emit(self, record: logging.LogRecord) -> None:
+        severity = "error" if record.levelno >= logging.ERROR else "warn" if record.levelno >= logging.WARNING else "debug"
+        self._events.tell(self._event, severity, reason=record.getMessage())

@@ -16,7 +16,8 @@ from typing import IO, Any, NamedTuple, Protocol
 
 import orjson
 
-from logweir.errors import DestinationError
+from logweir.errors import LogweirError
+from logweir.events import Events
 from logweir.record import rfc3339
 
 
@@ -130,11 +131,12 @@ class KafkaDeadLetters:
         settings: librdkafka's settings of the source's cluster: brokers, TLS, SASL.
         topic: Such as `dead.search`.
         destination: The destination's name.
+        events: Where the producer's own log lines go.
     """
 
     _FLUSH_SECONDS = 10.0
 
-    def __init__(self, settings: Mapping[str, Any], topic: str, destination: str) -> None:
+    def __init__(self, settings: Mapping[str, Any], topic: str, destination: str, events: Events) -> None:
         from confluent_kafka import Producer
 
         self._topic = topic
@@ -147,6 +149,7 @@ class KafkaDeadLetters:
                 "compression.type": "lz4",
                 "message.max.bytes": 100_000_000,
                 "queue.buffering.max.kbytes": 65536,
+                "logger": events.logger("stream.log"),
             }
         )
         self._lock = threading.Lock()
@@ -204,7 +207,8 @@ def create_topic(settings: Mapping[str, Any], topic: str) -> None:
     """Create the dead letter topic unless it exists.
 
     Raises:
-        DestinationError: The broker refuses; the message says what to grant or create.
+        LogweirError: The broker refuses or can't be reached; the message says what to grant or create. The supervisor
+            tries again: a broker that is away must not end a flow for good.
     """
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient, NewTopic
@@ -221,4 +225,4 @@ def create_topic(settings: Mapping[str, Any], topic: str) -> None:
                 f"dead letter topic {topic}: {error.args[0].str()}; create it, allow this user to create topics, "
                 "or set dead_letter.directory"
             )
-            raise DestinationError(msg) from error
+            raise LogweirError(msg) from error

@@ -149,7 +149,9 @@ class _Reader:
         self._start = start
         self._context = context
         self._last_error = ""
-        self._consumer = Consumer({**settings, "error_cb": self._on_error})
+        self._consumer = Consumer(
+            {**settings, "error_cb": self._on_error, "logger": context.events.logger("source.log")}
+        )
         self._parts: dict[tuple[str, int], _Part] = {}
         self._assigned = False
         self._uncommitted: dict[tuple[str, int], int] = {}

@@ -82,9 +82,8 @@ def test_twenty_kills_lose_nothing(kafka: Kafka, elastic: FakeElastic, tmp_path:
 
 
 def _say_crashes(found: scenarios.Crashes, where: str) -> None:
-    say(
-        f"{found.workers_killed} workers and {found.supervisors_killed} supervisors killed in {found.seconds:.0f} s, {where}"
-    )
+    killed = f"{found.workers_killed} workers and {found.supervisors_killed} supervisors"
+    say(f"{killed} killed in {found.seconds:.0f} s, {where}")
     say(f"{found.sent:,} read, {found.delivered:,} delivered, {found.again:,} of them sent again, 0 missing, 0 twice")
 
 

@@ -76,7 +76,7 @@ Any other 5xx, such as a full disk's `i_o_exception`, is the cluster's trouble a
 class Elasticsearch(CommonDestination):
     """An index or a data stream of an Elasticsearch or OpenSearch cluster."""
 
-    type: Literal["elasticsearch"]
+    type: Literal["elasticsearch"] = Field(description="Elasticsearch or OpenSearch, by the Bulk API.")
     url: str = env_field("ELASTIC_URL", description="The cluster's address, such as https://search.example.com:9200.")
     index: str = env_field(
         "ELASTIC_INDEX",

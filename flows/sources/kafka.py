@@ -25,7 +25,7 @@ RESERVED = {
 class Kafka(SourceSettings):
     """Topics of a Kafka cluster."""
 
-    type: Literal["kafka"]
+    type: Literal["kafka"] = Field(description="Topics of a Kafka cluster.")
     brokers: list[str] = Field(min_length=1, description="Addresses of some brokers, as host:port.")
     topics: list[str] = Field(min_length=1, description="The topics to read.")
     group: str = Field(

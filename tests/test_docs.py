@@ -1,0 +1,92 @@
+"""What the pages show is true: their flows load, their rules are valid, their commands exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from flows.cli import main
+from flows.config import load
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ENVIRONMENT = {"ELASTIC_URL": "http://localhost:9200", "ELASTIC_API_KEY": "id:key"}
+BASE = {"name": "page", "source": {"type": "stdin"}, "destinations": {"out": {"type": "console"}}}
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)?(?:#([^)]+))?\)")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return a page's code blocks in this language."""
+    return [text for kind, text in _BLOCK.findall(page.read_text()) if kind == language]
+
+
+def name(value: Any) -> str | None:
+    """Return what a parametrized test is called."""
+    return value.name if isinstance(value, Path) else value.strip().splitlines()[0][:40]
+
+
+@pytest.mark.parametrize(("page", "text"), [(page, text) for page in PAGES for text in blocks(page, "yaml")], ids=name)
+def test_yaml(page: Path, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block is a whole flow, or becomes one with what every flow needs."""
+    secret = tmp_path / "kafka"
+    secret.write_text("secret")
+    monkeypatch.setenv("ELASTIC_URL", ENVIRONMENT["ELASTIC_URL"])
+    text = text.replace("/run/secrets/kafka", str(secret))
+    data = yaml.safe_load(text)
+    if data is None:  # a comment
+        return
+    if isinstance(data, list):
+        data = {"rules": data}
+    if not BASE.keys() <= data.keys():
+        text = yaml.safe_dump({**BASE, **data})
+    load(text, page.name, ENVIRONMENT)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands(page: Path) -> None:
+    """Each command line of logweir names a command that exists, with options that it has."""
+    shown = "\n".join(blocks(page, "sh")) + "\n".join(re.findall(r"`((?:[\w./]*/)?logweir [^`]+)`", page.read_text()))
+    for line in re.findall(r"(?:^|\s)(?:[\w./]*/)?logweir (.*)", shown):
+        word, *rest = shlex.split(line.split("<")[0].split(">")[0].translate(str.maketrans("[]|\\", "    ")))
+        command = main.commands[word]
+        options = {option for each in command.params if isinstance(each, click.Option) for option in each.opts}
+        assert {part for part in rest if part.startswith("--")} <= options, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_targets(page: Path) -> None:
+    """Each target of make that a page names is in the Makefile."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(), re.MULTILINE)) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links(page: Path) -> None:
+    """Each link within the repository leads somewhere, to a heading too."""
+    for target, anchor in _LINK.findall(page.read_text()):
+        if target.startswith("http"):
+            continue
+        place = (page.parent / target).resolve() if target else page
+        assert place.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", place.read_text(), re.MULTILINE)
+            assert anchor in {heading.lower().replace(" ", "-").replace("`", "") for heading in headings}, anchor
+
+
+def test_explain(tmp_path: Path) -> None:
+    """The page's example of `explain` is what the command says."""
+    page = ROOT / "docs" / "rules.md"
+    flow = tmp_path / "flow.yaml"
+    flow.write_text(blocks(page, "yaml")[-1])
+    (records,) = blocks(page, "json")
+    (said,) = blocks(page, "text")
+    result = CliRunner().invoke(main, ["explain", str(flow)], input=records)
+    assert result.stdout == said

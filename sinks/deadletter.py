@@ -215,8 +215,8 @@ def create_topic(settings: Mapping[str, Any], topic: str) -> None:
 
     # Whatever the source topic took has to fit: a dead letter that the broker refuses would hold the stream.
     new = NewTopic(topic, num_partitions=1, config={"max.message.bytes": "100000000"})
-    # The client has to outlive its future.
-    client = AdminClient(dict(settings))
+    # The client has to outlive its future. When it is closed librdkafka tells on stderr of what was left to read.
+    client = AdminClient({"log_level": 4, **settings})
     try:
         client.create_topics([new], request_timeout=15)[topic].result()
     except KafkaException as error:

@@ -119,7 +119,7 @@ def crash(
     url: str,
     index: str,
     directory: Path,
-    *,
+    *arguments: str,
     progress: Callable[[], int],
     found: Callable[[], list[str]],
     kills: int,
@@ -133,6 +133,7 @@ def crash(
         url: Of the server that is delivered to.
         index: Where.
         directory: For the flow.
+        arguments: Of `logweir run`, beside the flow.
         progress: How many documents were sent so far.
         found: The ids in the index.
         kills: How often.
@@ -145,16 +146,18 @@ def crash(
     started = time.monotonic()
     with Feed(kafka, topic, judge=no_debug, plant=300) as feed, ExitStack() as ended:
         feed.start(rate)
-        running = ended.enter_context(Running(flow))
+        running = ended.enter_context(Running(flow, *arguments))
+        starts = 0
         for number in range(kills):
             kill_worker = number % 2 == 0
-            # A supervisor is killed after its second worker: the first was killed before.
-            _wait_delivering(running, 1 if kill_worker else 2, progress, dice.uniform(0, longest))
+            _wait_delivering(running, starts, progress, dice.uniform(0, longest))
+            starts = 0
             if kill_worker:
-                os.kill(running.workers()[-1], signal.SIGKILL)
+                starts = len(running.told("stream.added"))
+                os.kill(dice.choice(running.workers()), signal.SIGKILL)
             else:
                 running.kill()
-                running = ended.enter_context(Running(flow))
+                running = ended.enter_context(Running(flow, *arguments))
         feed.stop()
         running.drain(kafka, topic, f"{topic}.search", timeout=300)
         assert running.stop() == 0
@@ -167,8 +170,8 @@ def crash(
 
 
 def _wait_delivering(running: Running, starts: int, progress: Callable[[], int], longer: float) -> None:
-    """Wait until the worker that is the so-manieth has sent something, and then some longer."""
-    running.until(lambda: len(running.told("stream.added")) >= starts, "a worker has started")
+    """Wait until a worker beyond so many has started and something was sent, and then some longer."""
+    running.until(lambda: len(running.told("stream.added")) > starts, "a worker has started")
     before = progress()
     running.until(lambda: progress() > before, "it delivers")
     time.sleep(longer)
@@ -231,10 +234,10 @@ def scale(kafka: Kafka, elastic: FakeElastic, directory: Path, *, records: int) 
             _assert_settled(running, feed)
         feed.start(2000)
         with Running(flow, "--workers", "2") as running:
-            _wait_delivering(running, 2, lambda: elastic.documents, 0.7)
+            _wait_delivering(running, 1, lambda: elastic.documents, 0.7)
             killed = time.monotonic()
             os.kill(running.workers()[-1], signal.SIGKILL)
-            _wait_delivering(running, 4, lambda: elastic.documents, 0.5)
+            _wait_delivering(running, 3, lambda: elastic.documents, 0.5)
             seconds["from a kill to both deliver again"] = time.monotonic() - killed - 0.5
             feed.stop()
             running.drain(kafka, topic, f"{topic}.search")

@@ -81,6 +81,24 @@ def test_twenty_kills_lose_nothing(kafka: Kafka, elastic: FakeElastic, tmp_path:
     _say_crashes(found, "a strict stand-in")
 
 
+def test_twenty_kills_of_two_workers_lose_nothing(kafka: Kafka, elastic: FakeElastic, tmp_path: Path) -> None:
+    """A cluster of two workers survives twenty kills, of either of them or of the supervisor, as one worker does."""
+    found = scenarios.crash(
+        kafka,
+        elastic.url,
+        "logs",
+        tmp_path,
+        "--workers",
+        "2",
+        progress=lambda: elastic.documents,
+        found=lambda: scenarios.stored_in(elastic),
+        kills=20,
+        rate=3000,
+        longest=2.0,
+    )
+    _say_crashes(found, "two workers")
+
+
 def _say_crashes(found: scenarios.Crashes, where: str) -> None:
     killed = f"{found.workers_killed} workers and {found.supervisors_killed} supervisors"
     say(f"{killed} killed in {found.seconds:.0f} s, {where}")

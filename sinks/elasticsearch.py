@@ -179,7 +179,7 @@ class ElasticsearchDestination:
         times = list(map(self._timestamp, records.records))
         if not self._dated and _all_plain(records, times):
             return [
-                f'{{"create":{{"_id":"{identity}"}}}}\n{{"@timestamp":"{time}",'.encode() + value[1:] + b"\n"
+                f'{{"create":{{"_id":"{identity}"}}}}\n{{"@timestamp":"{time}",'.encode() + value[1:]
                 for value, identity, time in zip(records.values, records.ids, times, strict=True)
             ]
         arrived = rfc3339(records.arrived)
@@ -190,8 +190,8 @@ class ElasticsearchDestination:
         ]
 
     def frame(self, pieces: list[bytes]) -> bytes:
-        """Return the NDJSON body; each piece ends with its newline already."""
-        return b"".join(pieces)
+        """Return the NDJSON body."""
+        return b"\n".join([*pieces, b""])
 
     def send(self, body: bytes, count: int) -> Outcome:
         """Send one `_bulk` request."""
@@ -262,7 +262,7 @@ def _id(identity: str) -> bytes:
 def _document(value: bytes, time: Any, arrived: str) -> bytes:
     """Return the document with an `@timestamp`: its own, else the record's time, else the time of arrival."""
     if value.startswith(b'{"@timestamp":"') or (b'"@timestamp"' in value and _own_timestamp(value).at is not UNSET):
-        return value + b"\n"
+        return value
     if not (isinstance(time, str) and time[4:5] == "-"):
         seconds = epoch_seconds(time)
         time = (
@@ -270,7 +270,7 @@ def _document(value: bytes, time: Any, arrived: str) -> bytes:
         )
     rest = value[1:].lstrip()
     comma = b"" if rest.startswith(b"}") else b","
-    return b'{"@timestamp":%b%b%b\n' % (orjson.dumps(time), comma, rest)
+    return b'{"@timestamp":%b%b%b' % (orjson.dumps(time), comma, rest)
 
 
 def read_answer(answer: Response, count: int) -> Outcome:

@@ -82,7 +82,7 @@ class TestEncode:
         taker = destination()
         with patch("sinks.elasticsearch._document", side_effect=AssertionError):
             (piece,) = taker.encode(records(PLAIN))
-        assert piece == b'{"create":{"_id":"1"}}\n{"@timestamp":"2026-11-01T10:00:00.000Z",' + PLAIN[1:] + b"\n"
+        assert piece == b'{"create":{"_id":"1"}}\n{"@timestamp":"2026-11-01T10:00:00.000Z",' + PLAIN[1:]
 
     @pytest.mark.parametrize(
         ("value", "expected"),

@@ -1,6 +1,6 @@
 """The deliver flow as Bytewax sees it: source -> decode and rules -> the sink partitions of each destination.
 
-The steps themselves are plain Python in operators/ and sinks/; this module is the only one that ties them to the engine.
+The steps themselves are plain Python in operators/ and sinks/; this module alone ties them to the engine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Prometheus metrics of a whole `logweir run`: every dataflow and worker as one, from what the workers report.
 
-The sums of the ledger survive restarts and crashes; `_total` figures of requests, retries and latency start at zero with
-each worker. Nothing here is on the path of a record.
+The sums of the ledger survive restarts and crashes; `_total` figures of requests, retries and latency start at zero
+with each worker. Nothing here is on the path of a record.
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ class ReportCollector:
             yield _gauge(name, said, {key: _sum(each, name) for key, each in report.items()})
         healthy = {key: all(part["healthy"] for part in each["partitions"]) for key, each in report.items()}
         yield _gauge("healthy", "1 while the destination takes what it is sent.", healthy)
-        closed = {
-            key: all(part["circuit"] == "closed" for part in each["partitions"]) for key, each in report.items()
-        }
+        closed = {key: all(part["circuit"] == "closed" for part in each["partitions"]) for key, each in report.items()}
         yield _gauge("circuit_closed", "1 while requests are let through.", closed)
         yield _latency(report)
 

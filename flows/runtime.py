@@ -23,7 +23,6 @@ from sinks.delivery import Delivering, Delivery
 from sinks.flight import Flight
 from sinks.settings import CommonDestination
 
-
 _OVERFLOW_SECONDS = 60.0
 """A destination that is slower than its source is told at most this often."""
 

@@ -1,7 +1,7 @@
 """One worker process: runs the dataflow that its supervisor assigns, and reports on it.
 
-Two pipes tie it to the supervisor. On the first comes the assignment, and its end tells that the supervisor is gone. On the
-second go lines of JSON: `{"status": ...}` every second, `{"event": ...}`, `{"restart": reason}`.
+Two pipes tie it to the supervisor. On the first comes the assignment, and its end tells that the supervisor is gone. On
+the second go lines of JSON: `{"status": ...}` every second, `{"event": ...}`, `{"restart": reason}`.
 """
 
 from __future__ import annotations

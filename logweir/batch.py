@@ -54,10 +54,10 @@ class Batch:
     Args:
         topic: The topic, or the file.
         partition: The partition's number.
-        values: The raw bytes. After decode each is valid UTF-8, one JSON object without raw newlines that begins with `{`.
+        values: The raw bytes. After decode each is valid UTF-8: one JSON object that begins with `{`, no raw newlines.
         offsets: Where each record stands in its partition.
         account: What was read and what has become of it; made from the values when left out.
-        arrived: When the first record was written to the topic, or read, in epoch seconds; stands in for missing timestamps.
+        arrived: When the first record was written to the topic, or read, in epoch seconds, for want of a timestamp.
     """
 
     __slots__ = ("account", "arrived", "ids", "offsets", "partition", "records", "size", "times", "topic", "values")

@@ -4,7 +4,9 @@
     ├── ConfigError        the flow file is wrong; carries every finding (exit code 2)
     ├── SourceError        a source can't be read; says which and what would help
     ├── DestinationError   a destination can't be used at all; says which setting to fix
-    └── UndeliveredError   the flow was stopped while records were still in flight; they are sent again at the next start
+    └── UndeliveredError   the flow was stopped with records in flight; they are sent again at the next start
+
+Anything else that is raised is a defect.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@
     stream.overflow  the in-flight limit is reached; the source waits
     stream.health    a destination became healthy or unhealthy: status, issue
 
-Beside these, `source.*` and `flow.*` tell of what a source or a process met (a gap, a restart), `*.log` of what a client
-library logs. Each has `timestamp`,
-`event`, `severity` (a level) and `stream` (the destination's name) where it concerns one.
+Beside these, `source.*` and `flow.*` tell of what a source or a process met (a gap, a restart), `*.log` of what a
+client library logs. Each has `timestamp`, `event`, `severity` (a level) and `stream` (the destination's name) where it
+concerns one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Events:
         self._lock = threading.Lock()
 
     def listen(self, listener: Listener, threshold: str = "trace") -> None:
-        """Call `listener` with each event from this level up. It runs on the thread that tells it and must not block."""
+        """Call `listener` with each event from this level up, on the thread that tells it. It must not block."""
         self._listeners.append((SEVERITY[threshold], listener))
 
     def tell(self, event: str, severity: str = "info", **fields: Any) -> None:
@@ -65,7 +65,8 @@ class Events:
 
     def logger(self, name: str) -> logging.Logger:
         """Return a logger whose lines become events of this name, for libraries that log by themselves."""
-        logger = logging.Logger(name)
+        # Not `getLogger`: another run in this process has events of its own.
+        logger = logging.Logger(name)  # noqa: LOG001
         logger.addHandler(_TellingHandler(self, name))
         return logger
 
@@ -79,5 +80,6 @@ class _TellingHandler(logging.Handler):
         self._event = name
 
     def emit(self, record: logging.LogRecord) -> None:
-        severity = "error" if record.levelno >= logging.ERROR else "warn" if record.levelno >= logging.WARNING else "debug"
+        level = record.levelno
+        severity = "error" if level >= logging.ERROR else "warn" if level >= logging.WARNING else "debug"
         self._events.tell(self._event, severity, reason=record.getMessage())

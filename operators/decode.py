@@ -1,9 +1,9 @@
 """Decode: raw bytes become projected records; what is not one valid UTF-8 JSON object is rejected with its reason.
 
-msgspec's own parser decides what is JSON, on the fast path and on the general one, so that both give the same verdict. It
-leaves two things open, and they are settled here: it does not check UTF-8 in the fields that it skips (the bytes of a whole
-batch are checked at once), and it refuses numbers out of a double's range only where it materialises them. Such a number is
-valid by RFC 8259, so the record passes; a rule sees it as infinite.
+msgspec's own parser decides what is JSON, on the fast path and on the general one, so that both give the same verdict.
+It leaves two things open, and they are settled here: it does not check UTF-8 in the fields that it skips (the bytes of
+a whole batch are checked at once), and it refuses numbers out of a double's range only where it materialises them. Such
+a number is valid by RFC 8259, so the record passes; a rule sees it as infinite.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _validate = msgspec.json.Decoder(_Anything).decode
 class Decoder:
     """Fills a batch's `records`, and moves what is no record to its account.
 
-    Where rules decide first, a batch is decoded twice: into the fields that the rules read, and what passes into those that
-    the destination reads. The second time costs less than to materialise for all what only the kept ones need.
+    Where rules decide first, a batch is decoded twice: into the fields that the rules read, and what passes into those
+    that the destination reads. The second time costs less than to materialise for all what only the kept ones need.
 
     Args:
         projection: The fields that something downstream reads.
@@ -106,7 +106,7 @@ class Decoder:
         except msgspec.DecodeError as error:
             return None, NOT_JSON, _plain(error)
 
-    def _decode_any(self, value: bytes) -> tuple[Any, str, str]:
+    def _decode_any(self, value: bytes) -> tuple[Any, str, str]:  # noqa: PLR0911  a verdict for each way to fail
         """Decode a message whose fields have types that the projection doesn't expect."""
         try:
             _validate(value)

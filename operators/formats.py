@@ -106,9 +106,9 @@ _NODE = {
     "error.stack": _at("err.stack"),
 }
 
-PINO = Format("pino", _NODE, metadata=lambda name: _at(name))
+PINO = Format("pino", _NODE, metadata=_at)
 
-BUNYAN = Format("bunyan", {**_NODE, "context.version": _at("version")}, metadata=lambda name: _at(name))
+BUNYAN = Format("bunyan", {**_NODE, "context.version": _at("version")}, metadata=_at)
 
 
 def _any_value(value: Any) -> Any:
@@ -160,7 +160,7 @@ OTEL = Format(
         "trace.spanId": _at("spanId"),
         "user.id": _attribute("user.id", "enduser.id"),
     },
-    metadata=lambda name: _attribute(name),
+    metadata=_attribute,
     levels=OTEL_LEVELS,
 )
 

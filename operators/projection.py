@@ -1,8 +1,9 @@
 """Projection: decode of a JSON record into only the fields that something asks for.
 
 From the dotted paths that rules and sinks need, and the format that says where they live on the wire, a tree of msgspec
-Structs is built once. A leaf takes any JSON value, so rules see what is there; a parent that is no object (a string where
-`context` should be) makes msgspec refuse the message, and the general path builds the same Structs from a full decode.
+Structs is built once. A leaf takes any JSON value, so rules see what is there; a parent that is no object (a string
+where `context` should be) makes msgspec refuse the message, and the general path builds the same Structs from a full
+decode.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compression of request bodies: gzip by ISA-L level 1 (eleven times zlib's speed for nine tenths of its ratio) or zstd 1."""
+"""Compression of request bodies: gzip by ISA-L level 1 (eleven times zlib's speed, 0.9 of its ratio) or zstd 1."""
 
 from __future__ import annotations
 

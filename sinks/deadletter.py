@@ -1,7 +1,7 @@
 """Dead letters: records that can't be delivered, kept with the reason, one by one, so that they can be sent again.
 
-In a directory each is one JSON line; in Kafka each is a message whose value is the original bytes and whose headers hold
-the rest. Both are durable when `flush` returns, which is before the epoch that read the record is recorded.
+In a directory each is one JSON line; in Kafka each is a message whose value is the original bytes and whose headers
+hold the rest. Both are durable when `flush` returns, which is before the epoch that read the record is recorded.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class DirectoryDeadLetters:
                 written = self._file.write(lines)
                 if written != len(lines):
                     msg = f"{self._path}: wrote {written} of {len(lines)} bytes"
-                    raise OSError(msg)
+                    raise OSError(msg)  # noqa: TRY301  a short write is mended as a failed one is
             except OSError:
                 self._file.truncate(start)
                 raise

@@ -1,8 +1,8 @@
 """The delivery engine: what every destination shares.
 
 The worker thread only appends to a buffer. Sender threads cut it into requests (by records, bytes and age), encode,
-compress and send them, and do what `decide` says with the answer. `barrier` returns when everything that was accepted is
-delivered or dead-lettered: that is the end of an epoch.
+compress and send them, and do what `decide` says with the answer. `barrier` returns when everything that was accepted
+is delivered or dead-lettered: that is the end of an epoch.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ class Delivery:
                 if deadline is not None and time.monotonic() >= deadline:
                     self._abandoned.set()
                     msg = (
-                        f"{self._settings.name}: stopped with {self._outstanding} records in flight; they are sent again "
-                        "from the last recorded epoch at the next start"
+                        f"{self._settings.name}: stopped with {self._outstanding} records in flight; "
+                        "they are sent again from the last recorded epoch at the next start"
                     )
                     raise UndeliveredError(msg)
                 self._changed.wait(_POLL_SECONDS)
@@ -233,9 +233,7 @@ class Delivery:
                 return
             if isinstance(outcome, Partial):
                 part = self._settle_partial(part, outcome)
-            action = decide(
-                outcome, part.attempt, time.monotonic(), self._settings.policy, len(part), random.random()
-            )
+            action = decide(outcome, part.attempt, time.monotonic(), self._settings.policy, len(part), random.random())
             match action:
                 case Done():
                     duplicates = outcome.duplicates if isinstance(outcome, Delivered) else 0

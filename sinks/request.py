@@ -89,7 +89,7 @@ class Request:
 
 
 def cut(batch: Batch, start: int, records: int, size: int) -> tuple[int, int]:
-    """Return where a request that has room for `records` and `size` bytes must end in this batch, and the bytes until there.
+    """Return where a request with room for `records` and `size` bytes ends in this batch, and the bytes until there.
 
     At least one record is taken, so that a record larger than any request still goes on its way alone.
     """

@@ -22,7 +22,7 @@ from operators.formats import FORMATS, Format, configured
 
 FIRST_WAIT = timedelta(milliseconds=2)
 LONGEST_WAIT = timedelta(milliseconds=64)
-"""How long a partition with nothing to give, or no room to give it to, sleeps: doubling from the first to the longest."""
+"""How long a partition sleeps that has nothing to give, or no room to give it to: doubling from first to longest."""
 
 
 @dataclass(slots=True)

@@ -155,7 +155,7 @@ class TestFlow:
         elastic.fault = Fault(503)
         retry = {"max_retries": 2, "backoff": "50ms", "max_backoff": "100ms"}
         topic = new_name("give-up")
-        destinations = {
+        destinations: dict[str, dict[str, Any]] = {
             "broken": {"url": elastic.url, "batch": BATCH, "retry": retry, "on_failure": "dead_letter"},
             "healthy": {"url": other.url},
         }
@@ -183,7 +183,12 @@ class TestFlow:
         topic = new_name("hang")
         flow = write_flow(tmp_path, kafka, topic, {"hanging": {"url": elastic.url}, "healthy": {"url": other.url}})
         with Feed(kafka, topic) as feed, Running(flow) as running:
-            until(lambda: len(running.told("stream.added")) == 2 or feed.send(50), "both have started")
+
+            def both_started() -> bool:
+                feed.send(50)
+                return len(running.told("stream.added")) == 2
+
+            until(both_started, "both have started")
             latencies = []
             for _ in range(10):
                 feed.send(50)

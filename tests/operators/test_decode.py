@@ -26,12 +26,14 @@ GOOD = b'{"id":"1","level":"info","message":"m"}'
 
 
 def decode(*values: bytes, fields: list[str] = FIELDS, start: int = 0) -> Batch:
+    """Return these values as a decoded batch."""
     batch = Batch("logs", 2, list(values), range(start, start + len(values)))
     Decoder(Projection(fields, LOGWEIR))(batch)
     return batch
 
 
 def read(value: bytes, layout: str, *paths: str) -> list[Any]:
+    """Return what is read at these paths of a record of this format."""
     projection = Projection(paths, FORMATS[layout])
     batch = Batch("logs", 0, [value], range(1))
     Decoder(projection)(batch)
@@ -74,7 +76,9 @@ FINE = {
     "1e999 in a projected field": b'{"id":"a","performance":{"duration":1e999}}',
     "an integer of 5,000 digits": b'{"id":"a","performance":{"duration":' + b"9" * 5000 + b"}}",
     "duplicate keys": b'{"id":"b","id":"a","level":"info","level":"warn"}',
-    "wrong types in every projected field": b'{"id":"a","level":[1],"timestamp":{},"context":7,"performance":null,"metadata":"x"}',
+    "wrong types in every projected field": (
+        b'{"id":"a","level":[1],"timestamp":{},"context":7,"performance":null,"metadata":"x"}'
+    ),
     "a pair of surrogates": b'{"id":"a","message":"\\ud83d\\ude00"}',
     "an escaped zero": b'{"id":"a","message":"\\u0000"}',
     "an escaped key": b'{"i\\u0064":"a"}',
@@ -175,8 +179,14 @@ class TestFormats:
     def test_ecs(self) -> None:
         """ECS fields are found nested, and as keys with dots."""
         paths = ("timestamp", "level", "category", "context.service", "performance.duration", "metadata.team")
-        nested = b'{"@timestamp":"T","log":{"level":"WARN"},"event":{"category":["web"],"duration":5000000},"service":{"name":"s"},"labels":{"team":"x"}}'
-        dotted = b'{"@timestamp":"T","log.level":"WARN","event.category":"web","event.duration":5000000,"service.name":"s","labels.team":"x"}'
+        nested = (
+            b'{"@timestamp":"T","log":{"level":"WARN"},"event":{"category":["web"],"duration":5000000},'
+            b'"service":{"name":"s"},"labels":{"team":"x"}}'
+        )
+        dotted = (
+            b'{"@timestamp":"T","log.level":"WARN","event.category":"web","event.duration":5000000,'
+            b'"service.name":"s","labels.team":"x"}'
+        )
         for value in (nested, dotted):
             assert read(value, "ecs", *paths) == ["T", "WARN", "web", "s", 5, "x"]
 

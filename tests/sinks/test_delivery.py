@@ -28,7 +28,7 @@ class Script:
     """A destination whose answers are scripted: it keeps what it took, by value."""
 
     serial = False
-    compression = None
+    compression: str | None = None
 
     def __init__(self, answer: Callable[[list[bytes]], Outcome], limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
@@ -38,12 +38,15 @@ class Script:
         self.lock = threading.Lock()
 
     def encode(self, records: Records) -> list[bytes]:
+        """Return the records as they are."""
         return list(records.values)
 
     def frame(self, pieces: list[bytes]) -> bytes:
+        """Return the records as lines."""
         return b"\n".join(pieces)
 
     def send(self, body: bytes, count: int) -> Outcome:
+        """Note the request, and answer as the script says."""
         values = body.split(b"\n")
         assert len(values) == count
         with self.lock:
@@ -59,14 +62,15 @@ class Script:
         return outcome
 
     def checkpoint(self) -> None:
-        return None
+        """Keep no state."""
 
     def close(self) -> None:
-        return None
+        """Hold nothing."""
 
 
 @pytest.fixture
 def deliver(tmp_path: Path) -> Iterator[Callable[..., Delivery]]:
+    """Return what starts a delivery to a script; each is closed at the end."""
     opened: list[Delivery] = []
 
     def build(destination: Script, **changes: Any) -> Delivery:
@@ -83,6 +87,7 @@ def deliver(tmp_path: Path) -> Iterator[Callable[..., Delivery]]:
 
 
 def batch(*values: bytes, start: int = 0, topic: str = "t") -> Batch:
+    """Return a batch of these values, whose ids are their offsets."""
     made = Batch(topic, 0, list(values), range(start, start + len(values)))
     made.ids = [str(number) for number in made.offsets]
     made.records = [None] * len(values)
@@ -90,6 +95,7 @@ def batch(*values: bytes, start: int = 0, topic: str = "t") -> Batch:
 
 
 def dead(tmp_path: Path) -> list[dict[str, Any]]:
+    """Return the dead letters."""
     path = tmp_path / "d.ndjson"
     return [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
@@ -158,7 +164,7 @@ class TestBatching:
 class TestOutcomes:
     def test_a_retry_sends_the_same_request_again(self, deliver: Callable[..., Delivery]) -> None:
         """A 503 that goes away costs nothing."""
-        answers = iter([Retry("503"), Retry("503"), Delivered()])
+        answers: Iterator[Outcome] = iter([Retry("503"), Retry("503"), Delivered()])
         script = Script(lambda values: next(answers))
         delivery = deliver(script)
         delivery.write([batch(b"a", b"b")])
@@ -169,7 +175,8 @@ class TestOutcomes:
 
     def test_a_partial_answer_retries_only_what_failed(self, deliver: Callable[..., Delivery], tmp_path: Path) -> None:
         """Of one request, what was taken is never sent again and what was refused is dead-lettered alone."""
-        answers = iter([Partial({1: ("bad field", "field x is no number")}, retry=[2], reason="429"), Delivered()])
+        first = Partial({1: ("bad field", "field x is no number")}, retry=[2], reason="429")
+        answers: Iterator[Outcome] = iter([first, Delivered()])
         script = Script(lambda values: next(answers))
         delivery = deliver(script)
         delivery.write([batch(b"a", b"b", b"c", start=70)])

@@ -178,8 +178,10 @@ class TestPipelines:
         assert [(letter["cause"], letter["reason"], letter["attempts"]) for letter in dead(tmp_path)] == [
             (
                 "rejected: illegal_argument_exception",
-                "400: illegal_argument_exception: unable to convert [no number] to integer"
-                + ': For input string: "no number"',
+                (
+                    "400: illegal_argument_exception: unable to convert [no number] to integer: "
+                    'For input string: "no number"'
+                ),
                 1,
             ),
             ("rejected: fail_processor_exception", "500: fail_processor_exception: planted", 1),

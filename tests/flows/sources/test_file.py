@@ -326,5 +326,5 @@ def test_runs_in_a_flow(tmp_path: Path) -> None:
     flow = Dataflow("file")
     source = File.model_validate({"type": "file", "path": f"{tmp_path}/*.log"}).open(Flow().context)
     op.output("out", op.input("in", flow, source), TestingSink(taken))
-    run_main(flow)  # type: ignore[no-untyped-call]
+    run_main(flow)
     assert sorted(values(taken)) == [line(number) for number in range(300)]

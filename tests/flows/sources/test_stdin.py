@@ -69,7 +69,7 @@ def test_runs_in_a_flow() -> None:
     taken: list[Any] = []
     flow = Dataflow("stdin")
     op.output("out", op.input("in", flow, StdinSource(Flow().context, 100, out)), TestingSink(taken))
-    run_main(flow)  # type: ignore[no-untyped-call]
+    run_main(flow)
     assert len(values(taken)) == 1000
 
 

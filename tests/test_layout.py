@@ -67,7 +67,10 @@ def test_every_setting_is_described(model: type[BaseModel]) -> None:
 
 @pytest.mark.parametrize(
     ("folder", "table", "shared"),
-    [("flows/sources", SOURCES, {"base", "kafka_reader", "lines", "rotation", "samples"}), ("sinks", SINKS, None)],
+    [
+        ("flows/sources", SOURCES, {"base", "kafka_part", "kafka_reader", "lines", "rotation", "samples"}),
+        ("sinks", SINKS, None),
+    ],
     ids=["sources", "sinks"],
 )
 def test_tables_are_whole(folder: str, table: dict[str, str], shared: set[str] | None) -> None:

@@ -1,7 +1,8 @@
 """Reading Kafka: one part a topic-partition, one consumer a process, positions kept by the flow.
 
-librdkafka prefetches into one queue whatever the number of partitions, so memory is bounded by `queued.max.messages.kbytes`
-and one fetch. Where a partition begins: the flow's own recorded position, else the group's committed offset, else `start`.
+librdkafka prefetches into one queue whatever the number of partitions, so memory is bounded by
+`queued.max.messages.kbytes` and one fetch. Where a partition begins: the flow's own recorded position, else the group's
+committed offset, else `start`.
 Offsets are committed to the group once their epoch is recorded, for lag tools and as a second memory.
 """
 
@@ -15,7 +16,6 @@ from typing import Any, Literal
 
 from bytewax.inputs import FixedPartitionedSource
 from confluent_kafka import (
-    TIMESTAMP_NOT_AVAILABLE,
     Consumer,
     KafkaError,
     KafkaException,
@@ -23,8 +23,9 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from flows.sources.base import SourceContext, SourcePartition
-from logweir.batch import Account, Batch
+from flows.sources.base import SourceContext
+from flows.sources.kafka_part import KafkaPart
+from logweir.batch import Batch
 from logweir.errors import SourceError
 
 POLL_RECORDS = 2000
@@ -38,12 +39,9 @@ _COORDINATOR_SOON = {
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 }
-TOMBSTONE = "tombstone"
 
-# Of a record none of these is None, whatever their types say; mapped over a poll they cost no Python frame.
-_OFFSET: Callable[[Any], int] = Message.offset  # type: ignore[assignment]
+# Of a record it is never None, whatever its type says; mapped over a poll it costs no Python frame.
 _PARTITION: Callable[[Any], int] = Message.partition  # type: ignore[assignment]
-_VALUE: Callable[[Any], Any] = Message.value
 
 Start = Literal["earliest", "latest"] | datetime
 
@@ -111,11 +109,11 @@ class KafkaSource(FixedPartitionedSource[Batch, int]):
             threading.Thread(target=self._discover, args=(reader, counts), daemon=True).start()
         return [part_name(topic, partition) for topic, count in counts.items() for partition in range(count)]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> _Part:
+    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> KafkaPart:
         """Return one partition, to be read from its recorded position."""
         del step_id
         topic, _, number = for_part.removesuffix("]").rpartition("[")
-        return _Part(self._open(), topic, int(number), resume_state, self._context, timed=self._timed)
+        return KafkaPart(self._open(), topic, int(number), resume_state, self._context, timed=self._timed)
 
     def commit_last(self) -> None:
         """Commit the positions of the last epoch, once the flow has ended well."""
@@ -152,7 +150,9 @@ class _Reader:
         self._consumer = Consumer(
             {**settings, "error_cb": self._on_error, "logger": context.events.logger("source.log")}
         )
-        self._parts: dict[tuple[str, int], _Part] = {}
+        self._parts: dict[tuple[str, int], KafkaPart] = {}
+        self.buffered = 0
+        """Bytes that wait in the buffers of all partitions."""
         self._assigned = False
         self._uncommitted: dict[tuple[str, int], int] = {}
         self._lock = threading.Lock()
@@ -170,35 +170,40 @@ class _Reader:
             except KafkaException as error:
                 # The callback knows more than the timeout does, such as a refused password.
                 self._consumer.poll(0)
-                msg = f"list the partitions of {topic}: {self._last_error or error.args[0].str()}: check source.brokers and source.settings"
+                reason = self._last_error or error.args[0].str()
+                msg = f"list the partitions of {topic}: {reason}: check source.brokers and source.settings"
                 raise SourceError(msg) from error
             if found.error is not None:
-                msg = f"topic {topic}: {found.error.str()}: create it, or check source.topics and what this user may read"
+                msg = (
+                    f"topic {topic}: {found.error.str()}: create it, or check source.topics and what this user may read"
+                )
                 raise SourceError(msg)
             counts[topic] = len(found.partitions)
         return counts
 
-    def add(self, part: _Part) -> None:
+    def add(self, part: KafkaPart) -> None:
         """Take in a partition; it is assigned with the next poll."""
         self._parts[part.key] = part
         self._assigned = False
 
-    def remove(self, part: _Part) -> None:
+    def remove(self, part: KafkaPart) -> None:
         """Read no more of a partition."""
         self._parts.pop(part.key, None)
 
-    def poll(self) -> int:
-        """Move what librdkafka has at hand into the buffers; return the number of messages."""
+    def poll(self, seconds: float = 0.0) -> int:
+        """Move what librdkafka has at hand, or gets in some seconds, into the buffers; return how many messages."""
         if not self._assigned:
             self._assign()
-        messages = self._consumer.consume(POLL_RECORDS, 0.0)
+        messages = self._consumer.consume(POLL_RECORDS, seconds)
         if not messages:
             return 0
         if any(map(Message.error, messages)):
             messages = [message for message in messages if not self._failed(message)]
         partitions = set(map(_PARTITION, messages))
         if len(partitions) == 1 and len(self._topics) == 1:
-            self._parts[self._topics[0], partitions.pop()].take(messages)
+            part = self._parts.get((self._topics[0], partitions.pop()))
+            if part is not None:
+                part.take(messages)
             return len(messages)
         split: dict[tuple[str, int], list[Message]] = {}
         for message in messages:
@@ -244,11 +249,12 @@ class _Reader:
                 [TopicPartition(*key, part.position) for key, part in self._parts.items() if part.position is not None]
             )
         except KafkaException as error:
-            msg = f"find the first offsets: {self._last_error or error.args[0].str()}: check source.brokers and source.settings"
+            reason = self._last_error or error.args[0].str()
+            msg = f"find the first offsets: {reason}: check source.brokers and source.settings"
             raise SourceError(msg) from error
         self._assigned = True
 
-    def _place(self, fresh: list[_Part]) -> None:
+    def _place(self, fresh: list[KafkaPart]) -> None:
         """Give a first position to partitions that the flow has none recorded of."""
         committed = self._committed([TopicPartition(*part.key) for part in fresh])
         known = {part.key[0] for part in self._parts.values() if part.position is not None}
@@ -276,7 +282,7 @@ class _Reader:
             else:
                 return found
 
-    def _starts(self, fresh: list[_Part]) -> dict[tuple[str, int], int]:
+    def _starts(self, fresh: list[KafkaPart]) -> dict[tuple[str, int], int]:
         """Return where `start` lies in each partition."""
         if isinstance(self._start, datetime):
             stamp = int(self._start.timestamp() * 1000)
@@ -321,120 +327,3 @@ class _Reader:
     def _on_error(self, error: KafkaError) -> None:
         self._last_error = error.str()
         self._context.events.tell("source.error", "warn", reason=f"{error.name()}: {error.str()}")
-
-
-class _Part(SourcePartition):
-    """One topic-partition."""
-
-    def __init__(
-        self,
-        reader: _Reader,
-        topic: str,
-        number: int,
-        position: int | None,
-        context: SourceContext,
-        *,
-        timed: bool,
-    ) -> None:
-        super().__init__(context)
-        self._reader = reader
-        self.key = (topic, number)
-        self.position = position
-        """The next offset to read; None until the brokers were asked."""
-        self._timed = timed
-        self._ready: list[Batch] = []
-        self._gaps = 0
-        self._turns = 0
-        self._rare = False
-        self._handed_out = position
-        self._recorded: int | None = None
-        reader.add(self)
-
-    def take(self, messages: list[Message]) -> None:
-        """Make a batch of some messages of this partition, in order."""
-        topic, number = self.key
-        offsets: list[int] | range = list(map(_OFFSET, messages))
-        first, last = offsets[0], offsets[-1]
-        if last - first == len(offsets) - 1:
-            offsets = range(first, last + 1)
-        self.position = last + 1
-        values: list[Any] = list(map(_VALUE, messages))
-        account = None
-        if None in values:
-            account = Account(len(values), sum(len(value) for value in values if value is not None))
-            account.drop(TOMBSTONE, values.count(None))
-            offsets = [offset for offset, value in zip(offsets, values, strict=True) if value is not None]
-            messages = [message for message in messages if message.value() is not None]
-            values = [value for value in values if value is not None]
-        kind, stamp = messages[0].timestamp() if messages else (TIMESTAMP_NOT_AVAILABLE, 0)
-        batch = Batch(topic, number, values, offsets, account, 0.0 if kind == TIMESTAMP_NOT_AVAILABLE else stamp / 1000)
-        if self._timed:
-            batch.times = [message.timestamp()[1] / 1000 for message in messages]
-        self._ready.append(batch)
-
-    def lose(self, low: int, high: int) -> None:
-        """Go on from `low`, the first offset that exists, because the position doesn't."""
-        topic, number = self.key
-        assert self.position is not None
-        if self.position < low:
-            lost = low - self.position
-            reason = f"offsets {self.position} to {low - 1} were deleted before they were read: raise the topic's retention"
-        else:
-            lost = 0
-            reason = f"offset {self.position} is beyond the end {high}: was the topic made anew? It is read from {low}"
-        self._gaps += lost
-        self.position = low
-        self.context.events.tell("source.gap", "error", topic=topic, partition=number, lost=lost, reason=reason)
-
-    def read(self, room: int) -> list[Batch]:
-        """Return one poll, which stays in the processor's cache on its way; or, if turns are rare, all there is room for."""
-        self._commit_recorded()
-        self._turns += 1
-        while not self._ready or (self._rare and sum(batch.size for batch in self._ready) < room):
-            if not self._reader.poll():
-                break
-        return self._hand_out()
-
-    def next_batch(self) -> list[Batch]:
-        """Return batches within the room; what was already buffered goes out first."""
-        if self._ready and not self.context.stopping.is_set():
-            batches = self._hand_out()
-            for batch in batches:
-                self.context.taken(batch.account.read_bytes)
-            self._idle = 0
-            return batches
-        return super().next_batch()
-
-    def snapshot(self) -> int | None:
-        """Return the next offset to be handed out: what waits in the buffer is read again after a restart."""
-        # A barrier that outlasts the epoch interval leaves an epoch one turn: then it has to be used.
-        self._rare = self._turns <= 1
-        self._turns = 0
-        self._recorded = self._handed_out
-        return self._handed_out
-
-    def close(self) -> None:
-        """Leave the assignment."""
-        self._reader.remove(self)
-        # A partition is closed at its end, so the snapshot before was its last; its epoch is recorded when the flow ends.
-        if self._recorded is not None:
-            self._reader.recorded(self.key, self._recorded)
-
-    def _hand_out(self) -> list[Batch]:
-        batches, self._ready = self._ready, []
-        if self._gaps:
-            topic, number = self.key
-            if not batches:
-                batches = [Batch(topic, number, [], [])]
-            batches[0].account.gaps += self._gaps
-            self._gaps = 0
-        if self.position is not None:
-            self._handed_out = self.position
-        return batches
-
-    def _commit_recorded(self) -> None:
-        """Commit the last epoch's position: this epoch could only begin because that one is recorded."""
-        if self._recorded is not None:
-            self._reader.recorded(self.key, self._recorded)
-            self._recorded = None
-            self._reader.commit()

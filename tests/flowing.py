@@ -91,7 +91,11 @@ class Running:
         self.text: list[str] = []
         """What is on stderr beside the events: the closing ledger, or why there is none."""
         self.process = subprocess.Popen(
-            [*COMMAND, "run", str(flow), *arguments], cwd=ROOT, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+            [*COMMAND, "run", str(flow), *arguments],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

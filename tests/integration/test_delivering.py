@@ -26,3 +26,10 @@ def test_the_group_commits_what_is_delivered(kafka: Kafka, elastic: FakeElastic,
 def test_the_first_record_is_delivered(kafka: Kafka, elastic: FakeElastic, tmp_path: Path) -> None:
     """A flow that starts delivers what waits for it."""
     scenarios.start_up(kafka, elastic, tmp_path)
+
+
+def test_a_new_broker(kafka: Kafka, elastic: FakeElastic, tmp_path: Path) -> None:
+    """A broker that has not coordinated any group yet is asked again, and the flow starts without an error."""
+    # The shared one has coordinated groups already; asked for all the same, so that this is skipped where it is.
+    with Kafka() as fresh:
+        scenarios.start_up(fresh, elastic, tmp_path)

@@ -26,7 +26,8 @@ class Pace(NamedTuple):
 
     def __str__(self) -> str:
         windows = " ".join(f"{each:.1f}" for each in self.megabytes)
-        return f"{windows} MB per window, {sum(self.megabytes) / len(self.megabytes):.2f} on average; {self.peak_memory:.0f} MB of memory"
+        mean = sum(self.megabytes) / len(self.megabytes)
+        return f"{windows} MB per window, {mean:.2f} on average; {self.peak_memory:.0f} MB of memory"
 
 
 def peak_memory(pid: int) -> float:

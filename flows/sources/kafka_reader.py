@@ -31,6 +31,9 @@ from logweir.errors import SourceError
 POLL_RECORDS = 2000
 """Records of one poll: enough to spread the cost of a batch, few enough to keep the pieces of work short."""
 
+POLL_BYTES = 2_000_000
+"""Of one poll, about: large records come a few at a time, or a poll would exceed the room by all that is prefetched."""
+
 PREFETCH_KBYTES = 8192
 _ASK_SECONDS = 15.0
 _COORDINATOR_SECONDS = 0.1
@@ -153,6 +156,8 @@ class _Reader:
         self._parts: dict[tuple[str, int], KafkaPart] = {}
         self.buffered = 0
         """Bytes that wait in the buffers of all partitions."""
+        self._mean_bytes = 1
+        """Of a record of the last poll."""
         self._assigned = False
         self._uncommitted: dict[tuple[str, int], int] = {}
         self._lock = threading.Lock()
@@ -194,24 +199,28 @@ class _Reader:
         """Move what librdkafka has at hand, or gets in some seconds, into the buffers; return how many messages."""
         if not self._assigned:
             self._assign()
-        messages = self._consumer.consume(POLL_RECORDS, seconds)
+        messages = self._consumer.consume(min(POLL_RECORDS, POLL_BYTES // self._mean_bytes + 1), seconds)
         if not messages:
             return 0
         if any(map(Message.error, messages)):
             messages = [message for message in messages if not self._failed(message)]
+        before = self.buffered
+        self._share(messages)
+        self._mean_bytes = max(1, (self.buffered - before) // len(messages)) if messages else 1
+        return len(messages)
+
+    def _share(self, messages: list[Message]) -> None:
+        """Give each partition its messages."""
         partitions = set(map(_PARTITION, messages))
-        if len(partitions) == 1 and len(self._topics) == 1:
-            part = self._parts.get((self._topics[0], partitions.pop()))
-            if part is not None:
-                part.take(messages)
-            return len(messages)
         split: dict[tuple[str, int], list[Message]] = {}
-        for message in messages:
-            split.setdefault((str(message.topic()), _PARTITION(message)), []).append(message)
+        if len(partitions) == 1 and len(self._topics) == 1:
+            split[self._topics[0], partitions.pop()] = messages
+        else:
+            for message in messages:
+                split.setdefault((str(message.topic()), _PARTITION(message)), []).append(message)
         for key, some in split.items():
             if key in self._parts:
                 self._parts[key].take(some)
-        return len(messages)
 
     def commit(self, *, wait: bool = False) -> None:
         """Commit positions whose epoch is recorded."""

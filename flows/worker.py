@@ -108,6 +108,8 @@ def _run_dataflow(runtime: Runtime, fail: Any) -> None:
         "recovery_config": RecoveryConfig(assignment.recovery),
     }
     flow = dataflow(runtime, fail)
+    # What can't be read is told in words; out of the engine it would come as a panic.
+    runtime.source.list_parts()
     # Records make no reference cycles, and looking for some among them would take a tenth of the time.
     gc.freeze()
     gc.set_threshold(200_000, 20, 20)

@@ -36,6 +36,7 @@ POLL_BYTES = 2_000_000
 
 PREFETCH_KBYTES = 8192
 _ASK_SECONDS = 15.0
+_REPEAT_SECONDS = 60.0
 _COORDINATOR_SECONDS = 0.1
 _COORDINATOR_SOON = {
     KafkaError.NOT_COORDINATOR,
@@ -99,18 +100,20 @@ class KafkaSource(FixedPartitionedSource[Batch, int]):
         self._discover_interval = discover_interval
         self._timed = timed
         self._reader: _Reader | None = None
+        self._counts: dict[str, int] = {}
 
     def list_parts(self) -> list[str]:
-        """Return every partition of the topics.
+        """Return every partition of the topics, as they were when first asked.
 
         Raises:
             SourceError: The brokers can't be reached, or a topic doesn't exist.
         """
-        reader = self._open()
-        counts = reader.partitions()
-        if self._discover_interval:
-            threading.Thread(target=self._discover, args=(reader, counts), daemon=True).start()
-        return [part_name(topic, partition) for topic, count in counts.items() for partition in range(count)]
+        if not self._counts:
+            reader = self._open()
+            self._counts = reader.partitions()
+            if self._discover_interval:
+                threading.Thread(target=self._discover, args=(reader, self._counts), daemon=True).start()
+        return [part_name(topic, partition) for topic, count in self._counts.items() for partition in range(count)]
 
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> KafkaPart:
         """Return one partition, to be read from its recorded position."""
@@ -150,6 +153,8 @@ class _Reader:
         self._start = start
         self._context = context
         self._last_error = ""
+        self._told: dict[str, float] = {}
+        """When an error of this name was told last."""
         self._consumer = Consumer(
             {**settings, "error_cb": self._on_error, "logger": context.events.logger("source.log")}
         )
@@ -334,5 +339,9 @@ class _Reader:
         return True
 
     def _on_error(self, error: KafkaError) -> None:
+        """Tell what librdkafka says of a broker; while it is away that is the same over and over."""
         self._last_error = error.str()
-        self._context.events.tell("source.error", "warn", reason=f"{error.name()}: {error.str()}")
+        now = time.monotonic()
+        if now - self._told.get(error.name(), -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
+            self._told[error.name()] = now
+            self._context.events.tell("source.error", "warn", reason=f"{error.name()}: {error.str()}")

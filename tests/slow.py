@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.flowing import Running, until, write_flow
+from tests.flowing import Running, until, wait_drained, write_flow
 from tests.scenarios import new_name
 from tests.servers.elastic import FakeElastic, Fault
 from tests.servers.kafka import Kafka
@@ -70,6 +71,29 @@ def slow(kafka: Kafka, directory: Path, *, answer: float, interval: str, windows
         if 0 <= window < windows:
             megabytes[window] += size / 1_000_000
     return Pace(megabytes, memory)
+
+
+def wide(kafka: Kafka, directory: Path, *, partitions: int, filled: int, count: int) -> float:
+    """Deliver so many records of 1 MB from some of many partitions; return the worker's peak memory in MB."""
+    topic = new_name("wide")
+    kafka.create_topic(topic, partitions)
+    # Without patterns, so that nothing is small because it is compressed.
+    padding = os.urandom(500_000).hex().encode()
+    for partition in range(filled):
+        some = (b'{"id":"%d","m":"%s"}' % (number, padding) for number in range(partition, count, filled))
+        kafka.produce(topic, some, partition)
+    with FakeElastic(count_only=True, count_docs=True) as elastic:
+        # Slow enough that the source is ahead of it all the time.
+        elastic.fault = Fault(delay=0.1)
+        flow = write_flow(directory, kafka, topic, {"search": {"url": elastic.url}})
+        with Running(flow) as running:
+            until(lambda: elastic.documents == count, "everything arrives", 180)
+            (worker,) = running.workers()
+            memory = peak_memory(worker)
+            wait_drained(kafka, topic, "search")
+            assert running.stop() == 0
+    assert running.ledgers()["search"].delivered == count
+    return memory
 
 
 def _record(number: int) -> bytes:

@@ -80,5 +80,5 @@ class _TellingHandler(logging.Handler):
         self._event = name
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell one line. What matters of it comes as an error too, and while a broker is away it is said all the time."""
+        """Tell one line: what matters of it comes as an error too, and with a broker away it is said all the time."""
         self._events.tell(self._event, "debug", reason=record.getMessage())

@@ -92,7 +92,11 @@ class HttpClient:
             return Retry(f"{type(error).__name__}: {error}")
         except (httpx.DecodingError, httpx.InvalidURL) as error:
             return Retry(f"unreadable answer: {error}")
-        return Response(answer.status_code, answer.headers, answer.content)
+        response = Response(answer.status_code, answer.headers, answer.content)
+        # The answer's stream points back to the answer, which holds the request's body. Workers look for such cycles
+        # so seldom that the bodies would fill the memory.
+        answer.stream = httpx.ByteStream(b"")
+        return response
 
     def close(self) -> None:
         """Close the connections."""

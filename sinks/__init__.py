@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from sinks.settings import CommonDestination
 
 SINKS: dict[str, str] = {
+    "cloudwatch": "sinks.cloudwatch:CloudWatch",
     "console": "sinks.console:Console",
+    "datadog": "sinks.datadog:Datadog",
     "elasticsearch": "sinks.elasticsearch:Elasticsearch",
     "file": "sinks.file:File",
 }

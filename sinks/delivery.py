@@ -27,6 +27,8 @@ from sinks.flight import Flight
 from sinks.request import Request, cut
 from sinks.stats import Stats
 
+_FAILURES_SECONDS = 10.0
+"""Dead letters are told at most this often, and at each barrier."""
 _POLL_SECONDS = 0.5
 """Threads that wait look up this often, to notice a stop."""
 
@@ -79,6 +81,10 @@ class Delivery:
         """Records and refusals accepted and not settled."""
         self._closing = False
         self._abandoned = threading.Event()
+        self._untold: dict[str, str] = {}
+        """cause -> the last reason, of dead letters that no event has told of yet."""
+        self._told = self.ledger.dead_lettered.copy()
+        self._told_at = -_FAILURES_SECONDS
         self.defect: BaseException | None = None
         """What a sender thread died of; raised to the worker by the next call."""
         self._max_records = min(settings.max_records, destination.limits.request_records)
@@ -136,6 +142,7 @@ class Delivery:
                     raise UndeliveredError(msg)
                 self._changed.wait(_POLL_SECONDS)
             self._raise_defect()
+        self._tell_failures(pause=0.0)
         self._insist("dead letters", self._dead_letters.flush)
         if self._abandoned.is_set():
             msg = f"{self._settings.name}: stopped before its dead letters were durable"
@@ -333,10 +340,22 @@ class Delivery:
             self.ledger.dead_lettered.update(causes)
             self.stats.failed += len(letters)
             self._settle(len(letters), size)
-        for cause, count in causes.items():
-            reason = next(letter.reason for letter in letters if letter.cause == cause)
+            for letter in letters:
+                self._untold[letter.cause] = letter.reason
+        self._tell_failures()
+
+    def _tell_failures(self, pause: float = _FAILURES_SECONDS) -> None:
+        """Tell what was dead-lettered since the last time, unless that was a moment ago."""
+        with self._changed:
+            now = time.monotonic()
+            if not self._untold or now - self._told_at < pause:
+                return
+            untold, self._untold, self._told_at = self._untold, {}, now
+            counts = self.ledger.dead_lettered - self._told
+            self._told = self.ledger.dead_lettered.copy()
+        for cause, reason in untold.items():
             self._events.tell(
-                "stream.failed", "warn", stream=self._settings.name, records=count, cause=cause, reason=reason
+                "stream.failed", "warn", stream=self._settings.name, records=counts[cause], cause=cause, reason=reason
             )
 
     def _settle(self, records: int, size: int) -> None:

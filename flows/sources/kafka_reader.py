@@ -62,6 +62,8 @@ def consumer_settings(settings: dict[str, Any], group: str) -> dict[str, Any]:
         "fetch.max.bytes": PREFETCH_KBYTES * 1024,
         # The default of one second would leave a small queue empty for most of it.
         "fetch.queue.backoff.ms": 5,
+        # A broker that is back should be noticed before the backlog is large; the default is ten seconds.
+        "reconnect.backoff.max.ms": 2000,
         **settings,
         "group.id": group,
         "enable.auto.commit": False,

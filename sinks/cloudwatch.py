@@ -1,0 +1,323 @@
+"""Amazon CloudWatch Logs, by PutLogEvents.
+
+Protocol: "PutLogEvents" in the Amazon CloudWatch Logs API Reference, which is also in botocore's service model.
+
+    a request is at most 1,048,576 bytes: the messages in UTF-8, and 26 bytes for each event
+    and at most 10,000 events, in chronological order, that span no more than 24 hours
+    an event is at most 1 MB, which the size of a request bounds further
+    events older than 14 days or than the group's retention, or more than 2 hours ahead, are refused one by one; the
+    answer is 200, and which ones it were stands in `rejectedLogEventsInfo`, as indexes of the request's events
+    nothing is deduplicated: an event that is sent again is stored again
+
+boto3 finds the credentials, signs, and connects. The request's body is made here: botocore's own serializer costs more
+than the whole rest of the way.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import orjson
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from logweir.record import epoch_seconds
+from logweir.units import Bytes
+from sinks.cloudwatch_answers import KEYS, MISSING, read_answer, read_error
+from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Partial, Records, Retry
+from sinks.http import ANSWER_SECONDS, CONNECT_SECONDS
+from sinks.settings import BatchSettings, CommonDestination, env_field
+
+MAX_REQUEST_BYTES = 1_048_576
+MAX_EVENTS = 10_000
+EVENT_OVERHEAD = 26
+MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES - EVENT_OVERHEAD
+MAX_SPAN_MS = 24 * 3600 * 1000
+
+_TIME_WIDTH = EVENT_OVERHEAD - 1
+"""A piece is its time in milliseconds, this wide, and the record; with the newline behind it the size of a body is the
+service's own formula."""
+_LATEST = 10**15 - 1
+_GROUP = re.compile(r"[.\-_/#A-Za-z0-9]{1,512}")
+_STREAM = re.compile(r"[^:*]{1,512}")
+
+
+class CloudWatchBatch(BatchSettings):
+    """When a request is sent: as soon as one of the limits is reached."""
+
+    max_bytes: Bytes = Field(
+        900_000, gt=0, description="The most bytes of records in one request; each counts 26 more to the service."
+    )
+
+
+class CloudWatch(CommonDestination):
+    """A log stream of Amazon CloudWatch Logs."""
+
+    type: Literal["cloudwatch"] = Field(description="Amazon CloudWatch Logs.")
+    region: str | None = env_field(
+        "AWS_REGION", default=None, description="AWS region; without one, that of the AWS profile."
+    )
+    log_group: str = env_field("AWS_LOG_GROUP", description="Log group.")
+    log_stream: str = env_field("AWS_LOG_STREAM", default="logweir", description="Log stream in the group.")
+    create: bool = Field(False, description="Create the log group and the log stream when they don't exist.")
+    access_key_id: str | None = env_field(
+        "AWS_ACCESS_KEY_ID", default=None, description="Access key; without one, the usual AWS credentials are used."
+    )
+    secret_access_key: SecretStr | None = env_field(
+        "AWS_SECRET_ACCESS_KEY", default=None, description="The access key's secret."
+    )
+    session_token: SecretStr | None = env_field(
+        "AWS_SESSION_TOKEN", default=None, description="Session token of temporary credentials."
+    )
+    endpoint_url: str | None = Field(None, description="Address of a VPC endpoint or a test server.")
+    batch: CloudWatchBatch = Field(default_factory=CloudWatchBatch, description="When a request is sent.")
+
+    @field_validator("log_group")
+    @classmethod
+    def _group_name(cls, value: str) -> str:
+        if not _GROUP.fullmatch(value):
+            msg = "must be 1 to 512 of a-z, A-Z, 0-9 and . - _ / #"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("log_stream")
+    @classmethod
+    def _stream_name(cls, value: str) -> str:
+        if not _STREAM.fullmatch(value):
+            msg = "must be 1 to 512 characters, and have no : and no *"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _whole_credentials(self) -> CloudWatch:
+        if bool(self.access_key_id) != bool(self.secret_access_key):
+            msg = "access_key_id and secret_access_key go together"
+            raise ValueError(msg)
+        if self.session_token and not self.access_key_id:
+            msg = "session_token goes with access_key_id and secret_access_key"
+            raise ValueError(msg)
+        return self
+
+    def fields(self) -> set[str]:
+        """Return the field that an event's time comes from."""
+        return {"timestamp"}
+
+    def open(self, getter: Callable[[str], Getter], resume: Any, partition: int = 0) -> CloudWatchDestination:
+        """Return the destination; it connects with the first request."""
+        del resume, partition
+        return CloudWatchDestination(self, getter("timestamp"))
+
+
+class CloudWatchDestination:
+    """Sends PutLogEvents requests, and reads which events the service refused.
+
+    Args:
+        settings: The destination's settings.
+        timestamp: Reads a record's timestamp.
+    """
+
+    limits = Limits(
+        request_bytes=MAX_REQUEST_BYTES, request_records=MAX_EVENTS, record_bytes=MAX_MESSAGE_BYTES + _TIME_WIDTH
+    )
+    compression: str | None = None
+    serial = False
+
+    def __init__(self, settings: CloudWatch, timestamp: Getter) -> None:
+        self._settings = settings
+        self._timestamp = timestamp
+        head = {"logGroupName": settings.log_group, "logStreamName": settings.log_stream}
+        self._head = orjson.dumps(head)[:-1] + b',"logEvents":['
+        self._exchange = threading.local()
+        """The body on its way out and the answer on its way back, each a sender thread's own."""
+        self._lock = threading.Lock()
+        self._client: Any = None
+
+    def encode(self, records: Records) -> list[bytes]:
+        """Return each record behind its time, or the time of its arrival, in milliseconds."""
+        times = list(map(self._timestamp, records.records))
+        millis = _all_aware(times)
+        if millis is None:
+            arrived = round(records.arrived * 1000)
+            millis = [_milliseconds(time, arrived) for time in times]
+        return [b"%25d%b" % (time, value) for time, value in zip(millis, records.values, strict=True)]
+
+    def frame(self, pieces: list[bytes]) -> bytes:
+        """Return the pieces as lines; `send` makes JSON of them, in chronological order."""
+        return b"\n".join([*pieces, b""])
+
+    def send(self, body: bytes, count: int) -> Outcome:
+        """Send the events in order of their time, by one request for each 24 hours that they span."""
+        events = body.split(b"\n")[:-1]
+        # Of one width, so that they compare as the numbers do.
+        times = [event[:_TIME_WIDTH] for event in events]
+        order: Sequence[int] = range(count)
+        if sorted(times) != times:
+            order = sorted(order, key=times.__getitem__)
+        parts = list(_windows(order, times))
+        if len(parts) == 1:
+            return self._put(events, order)
+        rejected: dict[int, tuple[str, str]] = {}
+        for number, part in enumerate(parts):
+            outcome = self._put(events, part)
+            if isinstance(outcome, Partial):
+                rejected |= outcome.rejected
+            elif not isinstance(outcome, Delivered):
+                return _remaining(outcome, parts[number:], rejected) if number else outcome
+        return Partial(rejected) if rejected else Delivered()
+
+    def checkpoint(self) -> None:
+        """Keep no state: the service keeps none to resume from."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _put(self, events: list[bytes], order: Sequence[int]) -> Outcome:
+        """Send one PutLogEvents request of these events, which are in order and within 24 hours."""
+        made = [
+            b'{"timestamp":%b,"message":%b}'
+            % (events[at][:_TIME_WIDTH], orjson.dumps(events[at][_TIME_WIDTH:].decode()))
+            for at in order
+        ]
+        body = b"%b%b]}" % (self._head, b",".join(made))
+        outcome = self._call("put_log_events", body)
+        if self._settings.create and isinstance(outcome, Hold) and MISSING in outcome.issue:
+            outcome = self._create() or self._call("put_log_events", body)
+        return read_answer(outcome, order) if isinstance(outcome, bytes) else outcome
+
+    def _create(self) -> Outcome | None:
+        """Create the stream, and the group if there is none; None when both are there."""
+        stream = self._call("create_log_stream")
+        if isinstance(stream, Hold) and MISSING in stream.issue:
+            group = self._call("create_log_group")
+            if not isinstance(group, bytes):
+                return group
+            stream = self._call("create_log_stream")
+        return None if isinstance(stream, bytes) else stream
+
+    def _call(self, operation: str, body: bytes = b"") -> bytes | Outcome:
+        """Call an operation; return the body of its answer, or what its failure means."""
+        names = {"logGroupName": self._settings.log_group}
+        if operation != "create_log_group":
+            names["logStreamName"] = self._settings.log_stream
+        self._exchange.body, self._exchange.answer = body, b""
+        try:
+            getattr(self._connected(), operation)(**names)
+        except Exception as error:  # noqa: BLE001  whatever boto3 raises is the outcome of a request, told in words
+            outcome = self._failure(error)
+            if isinstance(outcome, Hold) and MISSING not in outcome.issue:
+                # Credentials that were mended are found by a new client alone.
+                self._client = None
+            return outcome
+        return bytes(self._exchange.answer)
+
+    def _connected(self) -> Any:
+        """Return boto3's client, made with the first request."""
+        with self._lock:
+            client = self._client = self._client or self._connect()
+            return client
+
+    def _connect(self) -> Any:
+        # Here, not above: `logweir check` reads settings and sends nothing.
+        import boto3
+        from botocore.config import Config
+
+        settings = self._settings
+        config = Config(
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=ANSWER_SECONDS,
+            max_pool_connections=settings.concurrency,
+            parameter_validation=False,
+            # The delivery engine retries.
+            retries={"mode": "standard", "total_max_attempts": 1},
+        )
+        secret, token = settings.secret_access_key, settings.session_token
+        client = boto3.session.Session(
+            aws_access_key_id=settings.access_key_id,
+            aws_secret_access_key=secret.get_secret_value() if secret else None,
+            aws_session_token=token.get_secret_value() if token else None,
+            region_name=settings.region,
+        ).client("logs", endpoint_url=settings.endpoint_url, config=config)
+        client.meta.events.register("before-call.cloudwatch-logs.PutLogEvents", self._before)
+        client.meta.events.register("after-call.cloudwatch-logs", self._after)
+        return client
+
+    def _before(self, params: dict[str, Any], **_: Any) -> None:
+        params["body"] = self._exchange.body
+
+    def _after(self, http_response: Any, **_: Any) -> None:
+        self._exchange.answer = http_response.content
+
+    def _failure(self, error: Exception) -> Outcome:
+        """Return what an exception of boto3's means, without a secret in it."""
+        from botocore import exceptions
+
+        if isinstance(error, exceptions.ClientError):
+            problem = error.response.get("Error", {})
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            code = str(problem.get("Code", ""))
+            return read_error(int(status), code, self._without_secrets(problem.get("Message")))
+        said = self._without_secrets(f"{type(error).__name__}: {error}")
+        if isinstance(error, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return Hold(f"{said}: check endpoint_url and the certificate; AWS_CA_BUNDLE names other authorities")
+        if isinstance(error, exceptions.HTTPClientError | exceptions.ResponseParserError):
+            return Retry(said)
+        if isinstance(error, exceptions.NoRegionError):
+            return Hold(f"{said}: set region")
+        if isinstance(error, exceptions.BotoCoreError | ValueError):
+            return Hold(f"{said}: check region, endpoint_url, and {KEYS}")
+        raise error
+
+    def _without_secrets(self, message: Any) -> str:
+        """Return the first line of a message: further ones may quote the request's signed headers."""
+        said = str(message or "").strip().partition("\n")[0][:1000]
+        for secret in (self._settings.secret_access_key, self._settings.session_token):
+            if secret is not None:
+                said = said.replace(secret.get_secret_value(), "***")
+        return said
+
+
+def _all_aware(times: list[Any]) -> list[int] | None:
+    """Return the times in milliseconds if all are text with a zone, after 1970: the fast path; else None."""
+    try:
+        moments = list(map(datetime.fromisoformat, times))
+        millis = [round(moment.timestamp() * 1000) for moment in moments]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return millis if min(millis) >= 0 and all(moment.tzinfo for moment in moments) else None
+
+
+def _milliseconds(time: Any, arrived: int) -> int:
+    seconds = epoch_seconds(time)
+    # What is beyond the service's reach stays so, and is refused by it for its time.
+    return arrived if seconds is None else min(max(round(seconds * 1000), 0), _LATEST)
+
+
+def _windows(order: Sequence[int], times: Sequence[bytes]) -> Iterator[Sequence[int]]:
+    """Return the events, which are in order, in runs that span 24 hours at most."""
+    start, first = 0, int(times[order[0]])
+    if int(times[order[-1]]) - first > MAX_SPAN_MS:
+        for position, index in enumerate(order):
+            if int(times[index]) - first > MAX_SPAN_MS:
+                yield order[start:position]
+                start, first = position, int(times[index])
+    yield order[start:]
+
+
+def _remaining(outcome: Outcome, parts: Sequence[Sequence[int]], rejected: dict[int, tuple[str, str]]) -> Partial:
+    """Return the outcome of a request whose first events were taken, and whose others have this one."""
+    retry = sorted(index for part in parts for index in part)
+    match outcome:
+        case Hold(issue=issue):
+            return Partial(rejected, retry, issue=issue)
+        case Retry(reason=reason, after=after):
+            return Partial(rejected, retry, reason, after)
+        case _:
+            # The next request is of these alone, and is split if it is refused too.
+            return Partial(rejected, retry, getattr(outcome, "reason", ""), after=0.0)

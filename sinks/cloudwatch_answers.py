@@ -1,0 +1,88 @@
+"""What the answers of CloudWatch Logs mean: "Common errors" and "PutLogEvents" in its API Reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
+
+MISSING = "ResourceNotFoundException"
+_THROTTLED = {
+    "LimitExceededException",
+    "OperationAbortedException",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "TooManyRequestsException",
+}
+KEYS = "access_key_id and secret_access_key, or whatever else the AWS credentials come from"
+_MENDING = {
+    MISSING: "check log_group, log_stream and region, or set `create: true`",
+    "ExpiredToken": "session_token is past its time: renew it, or use credentials that renew themselves",
+    "ExpiredTokenException": "session_token is past its time: renew it, or use credentials that renew themselves",
+    "IncompleteSignature": f"check {KEYS}",
+    "InvalidClientTokenId": "check access_key_id",
+    "InvalidSignatureException": "check secret_access_key, and this machine's clock",
+    "MissingAuthenticationToken": f"check {KEYS}",
+    "MissingAuthenticationTokenException": f"check {KEYS}",
+    "RequestExpired": "check this machine's clock",
+    "SignatureDoesNotMatch": "check secret_access_key",
+    "UnrecognizedClientException": "check access_key_id, session_token and region",
+}
+_REFUSED = {"InvalidParameterException", "SerializationException", "ValidationException"}
+
+
+def read_error(status: int, code: str, message: str) -> Outcome:
+    """Return what an error of the service means.
+
+    Args:
+        status: Of the HTTP answer.
+        code: The error's type, such as ThrottlingException.
+        message: Its words, without any secret.
+    """
+    reason = f"{status} {code}: {message}"
+    if code in _THROTTLED or status in {408, 429} or status >= 500:  # noqa: PLR2004
+        return Retry(reason)
+    if code in _REFUSED:
+        return Invalid(f"rejected: {code}", reason)
+    if status == 413:  # noqa: PLR2004
+        return TooLarge(reason)
+    if code in _MENDING:
+        mend = _MENDING[code]
+    elif status in {401, 403} or code.startswith("AccessDenied"):
+        mend = "allow these credentials logs:PutLogEvents on log_group (and with `create: true` to create)"
+    else:
+        mend = "check log_group, region and endpoint_url"
+    return Hold(f"{reason}: {mend}")
+
+
+def read_answer(body: bytes, order: Sequence[int]) -> Outcome:
+    """Return what an answer with status 200 means.
+
+    Args:
+        body: Of the answer.
+        order: The index, within the engine's request, of each event that was sent.
+    """
+    try:
+        info = dict(orjson.loads(body)).get("rejectedLogEventsInfo") or {}
+        old, expired, new = (
+            len(order) if info.get(name) is None and name.startswith("tooNew") else int(info.get(name) or 0)
+            for name in ("tooOldLogEventEndIndex", "expiredLogEventEndIndex", "tooNewLogEventStartIndex")
+        )
+    except (ValueError, TypeError, AttributeError):
+        return Retry(f"not an answer of PutLogEvents: {body[:500].decode(errors='replace').strip()}")
+    rejected: dict[int, tuple[str, str]] = {}
+    for position, index in enumerate(order):
+        if position < old:
+            rejected[index] = ("too old", "older than 14 days: CloudWatch Logs refuses it")
+        elif position < expired:
+            rejected[index] = ("expired", "older than the retention of the log group: CloudWatch Logs refuses it")
+        elif position >= new:
+            rejected[index] = ("too new", "more than 2 hours ahead: CloudWatch Logs refuses it")
+    return Partial(rejected) if rejected else Delivered()

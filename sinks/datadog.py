@@ -1,0 +1,396 @@
+"""Datadog, by the Logs intake v2.
+
+Protocol: "Send logs", "Log Management" and "Correlate logs and traces" in the Datadog documentation, and the `LogsApi`
+of Datadog's own API clients.
+
+    a request is an array of at most 1,000 logs and 5 MB before compression; a log has at most 1 MB
+    a longer log is accepted and silently cut, so it is never sent: `oversize` says what becomes of it
+    a log older than 18 hours or more than 2 hours ahead is shown at another time, see `time_window`
+    there is no key by which a repetition is recognised: a request whose answer is lost may be there twice
+    logs and traces are joined on `dd.trace_id` and `dd.span_id`: decimal, of the low 64 bits
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from operator import itemgetter
+from typing import Any, Literal
+
+import msgspec
+import orjson
+from msgspec import UNSET, Raw, UnsetType
+from pydantic import Field, SecretStr, field_validator
+
+from logweir.batch import Batch
+from logweir.record import OTEL_LEVELS, PINO_LEVELS, LevelTable, epoch_seconds, rfc3339
+from sinks.destination import Delivered, Getter, Hold, Invalid, Limits, Outcome, Records, Retry, TooLarge
+from sinks.http import HttpClient, Response
+from sinks.settings import CommonDestination, env_field
+from sinks.trace import SPAN_DIGITS, TRACE_DIGITS, low_halves
+from sinks.window import TimeWindow
+
+MAX_REQUEST_BYTES = 5_000_000
+"""Of the array before compression ("Send logs": 5 MB)."""
+MAX_REQUEST_RECORDS = 1_000
+MAX_RECORD_BYTES = 1_000_000
+"""Of one log ("Send logs": 1 MB); what is longer would be cut without a word."""
+PAST_SECONDS = 18 * 3600.0
+FUTURE_SECONDS = 2 * 3600.0
+
+Site = Literal[
+    "datadoghq.com",
+    "us3.datadoghq.com",
+    "us5.datadoghq.com",
+    "ap1.datadoghq.com",
+    "ap2.datadoghq.com",
+    "uk1.datadoghq.com",
+    "datadoghq.eu",
+    "ddog-gov.com",
+    "us2.ddog-gov.com",
+]
+
+_PATH = "/api/v2/logs"
+_HEADS_LIMIT = 10_000
+"""Bounds the cache of heads, however many hosts and versions there are."""
+_STATUS = {"trace": "debug", "fatal": "critical"}
+"""Levels that Datadog has another name for."""
+_TRUNCATED = b"...TRUNCATED..."
+"""Ends a message that was cut, as Datadog's agent does it."""
+_LONGEST_CHARACTER = 12
+"""Bytes: an escaped surrogate pair."""
+_LONGEST_REASON = 1000
+_FIFTH = itemgetter(4)
+_EPOCH_LIMIT = 1e9
+"""X-RateLimit-Reset is in seconds from now; a larger number is a moment."""
+
+
+class Datadog(CommonDestination):
+    """Datadog's log management, by the Logs intake v2."""
+
+    type: Literal["datadog"] = Field(description="Datadog, by the Logs intake v2.")
+    api_key: SecretStr = env_field("DATADOG_API_KEY", description="An API key of the organisation.")
+    site: Site = env_field("DATADOG_SITE", default="datadoghq.com", description="The organisation's site.")
+    url: str | None = Field(None, description="Where to send instead of the site's intake, such as a proxy.")
+    service: str | None = Field(None, description="The service of records that name none in `context.service`.")
+    source: str = Field("logweir", min_length=1, description="`ddsource`: it chooses the pipeline in Datadog.")
+    hostname: str | None = Field(None, description="The host of records that name none in `context.host`.")
+    tags: list[str] = Field(
+        default_factory=list,
+        description="Tags of every record, such as team:shop; each record's environment and version are added.",
+    )
+    compression: bool | Literal["gzip", "zstd"] = Field(True, description="Compress request bodies; true is gzip.")
+    oversize: Literal["dead_letter", "truncate"] = Field(
+        "dead_letter", description="What becomes of a record over 1 MB: set it aside, or cut its message."
+    )
+    time_window: Literal["deliver", "dead_letter"] = Field(
+        "deliver",
+        description="What becomes of a record outside 18 h past to 2 h ahead, which Datadog shows at another time: "
+        "deliver and count it, or set it aside.",
+    )
+
+    @field_validator("tags")
+    @classmethod
+    def _no_commas(cls, value: list[str]) -> list[str]:
+        if any("," in tag or not tag.strip() for tag in value):
+            msg = "a tag must be neither empty nor hold a comma, which separates tags"
+            raise ValueError(msg)
+        return value
+
+    def fields(self) -> set[str]:
+        """Return what a log's reserved attributes come from."""
+        return {"timestamp", "message", *_HEAD_FIELDS, *_TRACE_FIELDS}
+
+    def open(self, getter: Callable[[str], Getter], resume: Any, partition: int = 0) -> DatadogDestination:
+        """Return the destination; it connects with the first request."""
+        del resume, partition
+        return DatadogDestination(self, getter)
+
+
+_HEAD_FIELDS = ("level", "context.service", "context.host", "context.environment", "context.version")
+_TRACE_FIELDS = ("trace.traceId", "trace.spanId")
+
+
+class _Reserved(msgspec.Struct, gc=False):
+    """What a record may say itself of what is put before it. It skips all else, so it takes every valid record."""
+
+    ddsource: Raw | UnsetType = UNSET
+    ddtags: Raw | UnsetType = UNSET
+    hostname: Raw | UnsetType = UNSET
+    service: Raw | UnsetType = UNSET
+    status: Raw | UnsetType = UNSET
+    trace: Raw | UnsetType = msgspec.field(name="dd.trace_id", default=UNSET)
+    span: Raw | UnsetType = msgspec.field(name="dd.span_id", default=UNSET)
+    dd: Raw | UnsetType = UNSET
+
+
+class _Native(msgspec.Struct, gc=False):
+    """Tells whether a record has its message and its time where Datadog looks for them."""
+
+    message: Any = None
+    timestamp: Any = None
+
+
+_reserved = msgspec.json.Decoder(_Reserved).decode
+_NOTHING_RESERVED = _Reserved()
+_native = msgspec.json.Decoder(_Native).decode
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+class _Heads(dict[tuple[Any, ...], bytes]):
+    """The beginning of a log, by its level, service, host, environment and version: few differ, so each is made once.
+
+    Args:
+        settings: What is said of a record that doesn't say it itself.
+    """
+
+    def __init__(self, settings: Datadog) -> None:
+        super().__init__()
+        self._settings = settings
+        self._levels = LevelTable({**OTEL_LEVELS, **PINO_LEVELS})
+
+    def __missing__(self, key: tuple[Any, ...]) -> bytes:
+        head = orjson.dumps(self.attributes(*key))[:-1] + b","
+        if len(self) >= _HEADS_LIMIT:
+            self.clear()
+        self[key] = head
+        return head
+
+    def of(self, columns: list[list[Any]]) -> list[bytes]:
+        """Return the heads of some records, whose levels, services and so on these are."""
+        try:
+            return list(map(self.__getitem__, zip(*columns, strict=True)))
+        except TypeError:
+            # A list or an object where a name should be says nothing.
+            columns = [[each if isinstance(each, str | int) else None for each in column] for column in columns]
+            return list(map(self.__getitem__, zip(*columns, strict=True)))
+
+    def attributes(self, level: Any, service: Any, host: Any, environment: Any, version: Any) -> dict[str, str]:
+        """Return the reserved attributes of such a record."""
+        settings = self._settings
+        known = self._levels[level] if isinstance(level, str | int | None) else None
+        tags = list(settings.tags)
+        tags += [
+            f"{name}:{_tag(value)}" for name, value in (("env", environment), ("version", version)) if _said(value)
+        ]
+        found = {
+            "ddsource": settings.source,
+            "ddtags": ",".join(tags),
+            "hostname": _said(host) or settings.hostname,
+            "service": _said(service) or settings.service,
+            "status": _STATUS.get(known, known) if known else None,
+        }
+        return {name: value for name, value in found.items() if value}
+
+
+def _said(value: Any) -> str | None:
+    """Return text that says something, and None for all else."""
+    return value if isinstance(value, str) and value else None
+
+
+def _tag(value: str) -> str:
+    return value.replace(",", "_")
+
+
+class DatadogDestination:
+    """Sends arrays of logs.
+
+    Args:
+        settings: The destination's settings.
+        getter: Gives the reader of each of the settings' `fields`.
+    """
+
+    serial = False
+    limits = Limits(MAX_REQUEST_BYTES, MAX_REQUEST_RECORDS, MAX_RECORD_BYTES)
+
+    def __init__(self, settings: Datadog, getter: Callable[[str], Getter]) -> None:
+        self.compression: str | None = "gzip" if settings.compression is True else settings.compression or None
+        self._truncate = settings.oversize == "truncate"
+        self._timestamp, self._message = getter("timestamp"), getter("message")
+        self._head_getters = [getter(name) for name in _HEAD_FIELDS]
+        self._trace, self._span = (getter(name) for name in _TRACE_FIELDS)
+        self._heads = _Heads(settings)
+        self._window = TimeWindow(PAST_SECONDS, FUTURE_SECONDS, refuse=settings.time_window == "dead_letter")
+        self._headers = {"content-type": "application/json"}
+        if self.compression:
+            self._headers["content-encoding"] = self.compression
+        self._client = HttpClient(
+            settings.url or f"https://http-intake.logs.{settings.site}",
+            {"dd-api-key": settings.api_key.get_secret_value()},
+            connections=settings.concurrency,
+        )
+
+    def screen(self, batch: Batch) -> dict[str, int]:
+        """Count what lies outside Datadog's time window, or set it aside."""
+        return self._window.screen(batch, list(map(self._timestamp, batch.records)), time.time())
+
+    def encode(self, records: Records) -> list[bytes]:
+        """Return each record with Datadog's attributes before its own bytes."""
+        rows, values = records.records, records.values
+        heads = self._heads.of([list(map(get, rows)) for get in self._head_getters])
+        traces = low_halves(list(map(self._trace, rows)), TRACE_DIGITS)
+        spans = low_halves(list(map(self._span, rows)), SPAN_DIGITS)
+        pieces = [
+            (
+                b'%b"dd.trace_id":"%d","dd.span_id":"%d",%b' % (head, trace, span, value[1:])
+                if span
+                else b'%b"dd.trace_id":"%d",%b' % (head, trace, value[1:])
+            )
+            if trace
+            else head + value[1:]
+            for head, trace, span, value in zip(heads, traces, spans, values, strict=True)
+        ]
+        for index in self._odd(records):
+            own = orjson.loads(heads[index][:-1] + b"}")
+            if traces[index]:
+                own["dd.trace_id"] = str(traces[index])
+                own |= {"dd.span_id": str(spans[index])} if spans[index] else {}
+            pieces[index] = self._general(values[index], rows[index], own, records.arrived)
+        if self._truncate and max(map(len, pieces), default=0) > MAX_RECORD_BYTES:
+            pieces = [_cut(piece) if len(piece) > MAX_RECORD_BYTES else piece for piece in pieces]
+        return pieces
+
+    def frame(self, pieces: list[bytes]) -> bytes:
+        """Return the array."""
+        return b"[%b]" % b",".join(pieces)
+
+    def send(self, body: bytes, count: int) -> Outcome:
+        """Send one array; it is taken or refused as a whole."""
+        del count
+        answer = self._client.request("POST", _PATH, body, self._headers)
+        return read_answer(answer) if isinstance(answer, Response) else answer
+
+    def checkpoint(self) -> None:
+        """Keep no state."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _odd(self, records: Records) -> Iterable[int]:
+        """Return the records that can't simply have the attributes put before them, by index.
+
+        They say one of these themselves, or have their message or time where Datadog doesn't look.
+        """
+        times, messages = map(self._timestamp, records.records), list(map(self._message, records.records))
+        reserved = list(map(_reserved, records.values))
+        count = len(reserved)
+        with suppress(TypeError, IndexError):
+            if (
+                set(map(type, messages)) == {str}
+                and set(map(_FIFTH, times)) == {"-"}
+                and reserved.count(_NOTHING_RESERVED) == count
+                and self._native(records, 0)
+            ):
+                return ()
+        plain = [index for index in range(count) if self._is_plain(records.records[index])]
+        # Where a field lives is the same for all records of a source.
+        if not plain or not self._native(records, plain[0]):
+            return range(count)
+        return set(range(count)).difference(index for index in plain if reserved[index] == _NOTHING_RESERVED)
+
+    def _is_plain(self, row: Any) -> bool:
+        moment = self._timestamp(row)
+        return type(self._message(row)) is str and type(moment) is str and moment[4:5] == "-"
+
+    def _native(self, records: Records, index: int) -> bool:
+        """Tell whether this record's message and time stand under Datadog's own names."""
+        own, row = _native(records.values[index]), records.records[index]
+        return bool(own.message == self._message(row) and own.timestamp == self._timestamp(row))
+
+    def _general(self, value: bytes, row: Any, attributes: dict[str, str], arrived: float) -> bytes:
+        """Return any record as a log: what it says itself stays, what it lacks is added, and no name is there twice."""
+        try:
+            members = _members(value)
+        except msgspec.DecodeError:
+            # A name that is no text, such as half of a surrogate pair: then nothing can be taken out.
+            return orjson.dumps(attributes)[:-1] + b"," + value[1:]
+        own = {name: raw for name, raw in members.items() if bytes(raw) != b"null"}
+        added: dict[str, str] = {name: said for name, said in attributes.items() if name not in own}
+        if "dd" in own:
+            added = {name: said for name, said in added.items() if not name.startswith("dd.")}
+        if "message" not in own:
+            said = self._message(row)
+            added["message"] = said if isinstance(said, str) else "" if said is None else json.dumps(said)
+        moment = _moment(own.get("timestamp"), self._timestamp(row), arrived)
+        if moment is not None:
+            added["timestamp"] = moment
+        rest = [b"%b:%b" % (orjson.dumps(name), raw) for name, raw in members.items() if name not in added]
+        return b"{" + b",".join([orjson.dumps(added)[1:-1], *rest]) + b"}"
+
+
+def _moment(own: Raw | None, logical: Any, arrived: float) -> str | None:
+    """Return the time to write into a log; None where its own is one that Datadog reads."""
+    if own is not None and bytes(own[5:6]) == b"-":
+        return None
+    if isinstance(logical, str) and logical[4:5] == "-":
+        return logical
+    seconds = epoch_seconds(logical)
+    if seconds is not None:
+        return rfc3339(seconds)
+    return rfc3339(arrived) if own is None else None
+
+
+def _cut(piece: bytes) -> bytes:
+    """Return a log that is too long with as much of its message as fits; as it is, where that isn't enough."""
+    members = _members(piece)
+    message = bytes(members.get("message", b""))
+    room = len(message) - (len(piece) - MAX_RECORD_BYTES) - len(_TRUNCATED) - 2
+    if not message.startswith(b'"') or room < 0:
+        return piece
+    kept = message[1 : 1 + room]
+    for _ in range(_LONGEST_CHARACTER):
+        text = b'"%b%b"' % (kept, _TRUNCATED)
+        with suppress(ValueError):
+            orjson.loads(text)
+            members["message"] = Raw(text)
+            break
+        kept = kept[:-1]
+    return b"{" + b",".join(b"%b:%b" % (orjson.dumps(name), raw) for name, raw in members.items()) + b"}"
+
+
+def read_answer(answer: Response) -> Outcome:
+    """Return what an answer to a request means."""
+    status, reason = answer.status, f"{answer.status}: {_reason(answer)}"
+    if status == 202 or (status in {200, 204} and answer.body.strip()[:1] in {b"", b"{"}):  # noqa: PLR2004
+        # 200 and 204 are what proxies that speak this protocol answer; a page of theirs is no receipt.
+        outcome: Outcome = Delivered()
+    elif status == 413:  # noqa: PLR2004
+        outcome = TooLarge(reason)
+    elif status in {401, 403}:
+        outcome = Hold(f"{reason}: check api_key, and that site is the one the key belongs to")
+    elif status in {200, 204, 408, 429} or status >= 500:  # noqa: PLR2004
+        outcome = Retry(reason, _reset(answer))
+    elif status == 400:  # noqa: PLR2004
+        outcome = Invalid("refused by Datadog", reason)
+    else:
+        outcome = Hold(f"{reason}: check site, or url, and compression")
+    return outcome
+
+
+def _reset(answer: Response) -> float | None:
+    """Return the seconds that Datadog asks to wait: Retry-After, else X-RateLimit-Reset."""
+    asked = answer.retry_after()
+    text = answer.headers.get("x-ratelimit-reset", "").strip()
+    if asked is None and text.isascii() and text.isdigit():
+        asked = float(text)
+        if asked > _EPOCH_LIMIT:
+            asked = max(0.0, asked - time.time())
+    return asked
+
+
+def _reason(answer: Response) -> str:
+    """Return the errors' own words, or the beginning of the body."""
+    try:
+        errors = orjson.loads(answer.body)["errors"]
+        said = [
+            ": ".join(str(each[part]) for part in ("title", "detail") if each.get(part))
+            if isinstance(each, dict)
+            else str(each)
+            for each in errors
+        ]
+        return "; ".join(said)[:_LONGEST_REASON] or answer.excerpt()
+    except (ValueError, LookupError, TypeError):
+        return answer.excerpt()

@@ -1,0 +1,79 @@
+"""The time window that a destination accepts: what lies outside is counted as a cause of its own, or set aside."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import Any
+
+from logweir.batch import Batch, Rejected
+from logweir.record import epoch_seconds, rfc3339
+
+TOO_OLD = "too old for the destination"
+TOO_NEW = "too new for the destination"
+
+_LAST = itemgetter(-1)
+
+
+class TimeWindow:
+    """What a destination takes as it is: records of `past` seconds ago to `future` seconds ahead.
+
+    Args:
+        past: Seconds.
+        future: Seconds.
+        refuse: Whether what lies outside is set aside; else it is only counted.
+    """
+
+    def __init__(self, past: float, future: float, *, refuse: bool) -> None:
+        self._past = past
+        self._future = future
+        self._refuse = refuse
+
+    def screen(self, batch: Batch, times: list[Any], now: float) -> dict[str, int]:
+        """Return how many records lie outside, by cause, or move them to the account's rejected ones.
+
+        Args:
+            batch: What is about to be encoded.
+            times: The records' timestamps; one that can't be read counts as the time of arrival.
+            now: Epoch seconds.
+        """
+        if self._all_inside(times, now):
+            return {}
+        outside: dict[int, str] = {}
+        for index, time in enumerate(times):
+            seconds = _seconds(time, batch.arrived)
+            if not now - self._past <= seconds <= now + self._future:
+                outside[index] = TOO_OLD if seconds < now else TOO_NEW
+        if self._refuse and outside:
+            self._set_aside(batch, outside, times)
+            return {}
+        causes = list(outside.values())
+        return {cause: causes.count(cause) for cause in dict.fromkeys(causes)}
+
+    def _all_inside(self, times: list[Any], now: float) -> bool:
+        """Tell whether all lie inside, by comparing text: times in UTC sort as they follow, to the second."""
+        oldest, newest = rfc3339(now - self._past + 1), rfc3339(now + self._future - 1)
+        try:
+            return set(map(_LAST, times)) == {"Z"} and oldest <= min(times) and max(times) <= newest
+        except (TypeError, IndexError, KeyError):
+            return not times
+
+    def _set_aside(self, batch: Batch, outside: dict[int, str], times: list[Any]) -> None:
+        said = f"the destination takes {self._past / 3600:g} h back to {self._future / 3600:g} h ahead"
+        batch.account.rejected += [
+            Rejected(batch.values[index], batch.offsets[index], cause, f"{str(times[index])[:100]}: {said}")
+            for index, cause in outside.items()
+        ]
+        kept = [index for index in range(len(batch)) if index not in outside]
+        batch.values = [batch.values[index] for index in kept]
+        batch.offsets = [batch.offsets[index] for index in kept]
+        batch.records = [batch.records[index] for index in kept]
+        batch.ids = [batch.ids[index] for index in kept]
+        batch.size = sum(map(len, batch.values))
+
+
+def _seconds(time: Any, arrived: float) -> float:
+    try:
+        seconds = epoch_seconds(time)
+    except (ValueError, OverflowError):
+        seconds = None
+    return arrived if seconds is None else seconds

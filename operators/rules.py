@@ -92,9 +92,7 @@ class RuleSet:
 
     __slots__ = ("_identities", "_projection", "decide", "rules")
 
-    def __init__(
-        self, rules: Sequence[BaseRule], decide: Step, identities: Identities, projection: Projection
-    ) -> None:
+    def __init__(self, rules: Sequence[BaseRule], decide: Step, identities: Identities, projection: Projection) -> None:
         self.rules = rules
         self.decide = decide
         self._identities = identities

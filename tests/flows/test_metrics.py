@@ -22,9 +22,7 @@ def report() -> dict[str, Any]:
     for seconds in (0.02, 3.0):
         stats = Stats()
         stats.sent(1000, seconds)
-        partitions.append(
-            {**stats.to_dict(), "in_flight_records": 0, "in_flight_bytes": 0, "circuit": "closed"}
-        )
+        partitions.append({**stats.to_dict(), "in_flight_records": 0, "in_flight_bytes": 0, "circuit": "closed"})
     return {"search": {"ledger": ledger, "partitions": partitions}}
 
 

@@ -22,12 +22,13 @@ from typing import Any, Literal
 import msgspec
 import orjson
 from msgspec import UNSET, Raw, UnsetType
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 
 from logweir.batch import Batch
 from logweir.record import OTEL_LEVELS, PINO_LEVELS, LevelTable, epoch_seconds, rfc3339
 from sinks.destination import Delivered, Getter, Hold, Invalid, Limits, Outcome, Records, Retry, TooLarge
 from sinks.http import HttpClient, Response
+from sinks.secret import HeaderSecret
 from sinks.settings import CommonDestination, env_field
 from sinks.trace import SPAN_DIGITS, TRACE_DIGITS, low_halves
 from sinks.window import TimeWindow
@@ -71,7 +72,7 @@ class Datadog(CommonDestination):
     """Datadog's log management, by the Logs intake v2."""
 
     type: Literal["datadog"] = Field(description="Datadog, by the Logs intake v2.")
-    api_key: SecretStr = env_field("DATADOG_API_KEY", description="An API key of the organisation.")
+    api_key: HeaderSecret = env_field("DATADOG_API_KEY", description="An API key of the organisation.")
     site: Site = env_field("DATADOG_SITE", default="datadoghq.com", description="The organisation's site.")
     url: str | None = Field(None, description="Where to send instead of the site's intake, such as a proxy.")
     service: str | None = Field(None, description="The service of records that name none in `context.service`.")
@@ -297,16 +298,15 @@ class DatadogDestination:
 
     def _native(self, records: Records, index: int) -> bool:
         """Tell whether this record's message and time stand under Datadog's own names."""
-        own, row = _native(records.values[index]), records.records[index]
+        try:
+            own, row = _native(records.values[index]), records.records[index]
+        except msgspec.DecodeError:  # a number out of range where it would be text
+            return False
         return bool(own.message == self._message(row) and own.timestamp == self._timestamp(row))
 
     def _general(self, value: bytes, row: Any, attributes: dict[str, str], arrived: float) -> bytes:
         """Return any record as a log: what it says itself stays, what it lacks is added, and no name is there twice."""
-        try:
-            members = _members(value)
-        except msgspec.DecodeError:
-            # A name that is no text, such as half of a surrogate pair: then nothing can be taken out.
-            return orjson.dumps(attributes)[:-1] + b"," + value[1:]
+        members = _members(value)
         own = {name: raw for name, raw in members.items() if bytes(raw) != b"null"}
         added: dict[str, str] = {name: said for name, said in attributes.items() if name not in own}
         if "dd" in own:
@@ -318,18 +318,19 @@ class DatadogDestination:
         if moment is not None:
             added["timestamp"] = moment
         rest = [b"%b:%b" % (orjson.dumps(name), raw) for name, raw in members.items() if name not in added]
-        return b"{" + b",".join([orjson.dumps(added)[1:-1], *rest]) + b"}"
+        return b"{" + b",".join([*filter(None, [orjson.dumps(added)[1:-1]]), *rest]) + b"}"
 
 
 def _moment(own: Raw | None, logical: Any, arrived: float) -> str | None:
     """Return the time to write into a log; None where its own is one that Datadog reads."""
-    if own is not None and bytes(own[5:6]) == b"-":
+    if own is not None and bytes(own)[5:6] == b"-":
         return None
     if isinstance(logical, str) and logical[4:5] == "-":
         return logical
-    seconds = epoch_seconds(logical)
-    if seconds is not None:
-        return rfc3339(seconds)
+    with suppress(ValueError, OverflowError):
+        seconds = epoch_seconds(logical)
+        if seconds is not None:
+            return rfc3339(seconds)
     return rfc3339(arrived) if own is None else None
 
 

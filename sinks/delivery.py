@@ -22,7 +22,7 @@ from logweir.ledger import Ledger
 from sinks.compression import compress
 from sinks.deadletter import DeadLetter, DeadLetters
 from sinks.decide import Circuit, Done, Policy, Reject, Split, Wait, backoff, decide
-from sinks.destination import Delivered, Destination, Hold, Outcome, Partial, Records, Retry, TooLarge
+from sinks.destination import Delivered, Destination, Hold, Outcome, Partial, Records, Retry, Screening, TooLarge
 from sinks.flight import Flight
 from sinks.request import Request, cut
 from sinks.stats import Stats
@@ -68,6 +68,7 @@ class Delivery:
     ) -> None:
         self._settings = settings
         self._destination = destination
+        self._screen = destination.screen if isinstance(destination, Screening) else None
         self._dead_letters = dead_letters
         self._flight = flight
         self._events = events
@@ -99,10 +100,13 @@ class Delivery:
 
     def write(self, batches: Sequence[Batch]) -> None:
         """Accept batches. Returns at once: nothing here waits for the network."""
+        noticed = [self._screen(batch) for batch in batches if batch] if self._screen else []
         # Encoding follows at once on decode, while the bytes are still in the processor's cache.
         encoded = [self._encode(batch) for batch in batches]
         with self._changed:
             self._raise_defect()
+            for causes in noticed:
+                self.stats.notices.update(causes)
             before, waiting = len(self._queue), self._open
             for batch, pieces in zip(batches, encoded, strict=True):
                 self.ledger.add(batch.account)
@@ -294,7 +298,10 @@ class Delivery:
         taken = [index for index in range(len(request)) if index not in outcome.rejected and index not in again]
         if taken:
             self._delivered(request, taken, outcome.duplicates)
-        return request.pick(outcome.retry)
+        rest = request.pick(outcome.retry)
+        if not (outcome.reason or outcome.issue):
+            rest.attempt = 0
+        return rest
 
     def _delivered(self, request: Request, indexes: Sequence[int], duplicates: int) -> None:
         if not indexes:

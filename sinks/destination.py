@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+from logweir.batch import Batch
 
 Getter = Callable[[Any], Any]
 """Reads one logical field from a projected record; None where it is missing."""
@@ -60,7 +62,7 @@ class Partial:
     retry: Sequence[int] = ()
     """Sent again after a backoff."""
     reason: str = ""
-    """Why the ones in `retry` weren't taken."""
+    """Why the ones in `retry` weren't taken; empty when they were not looked at, which is no failed attempt."""
     after: float | None = None
     """Seconds to wait that the destination asked for."""
     issue: str = ""
@@ -103,6 +105,18 @@ class Hold:
 
 
 Outcome = Delivered | Partial | Retry | TooLarge | Invalid | Hold
+
+
+@runtime_checkable
+class Screening(Protocol):
+    """A destination that looks at each batch once, before its records are encoded. Most need not."""
+
+    def screen(self, batch: Batch) -> dict[str, int]:
+        """Move records that must not be sent to the account's rejected ones; return counts to tell of, by cause.
+
+        What is told of is delivered all the same: it is what the destination alters without a word.
+        """
+        ...
 
 
 class Destination(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections import Counter
 from typing import Any
 
 LATENCY_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -27,6 +28,8 @@ class Stats:
         self.latency_sum = 0.0
         self.latency_counts = [0] * (len(LATENCY_BOUNDS) + 1)
         self.last_flush = 0.0
+        self.notices: Counter[str] = Counter()
+        """Records by what the destination does to them without a word, such as showing them at another time."""
         self.issue = ""
         """Why the destination is unhealthy, in words; empty when it is healthy."""
 
@@ -56,6 +59,7 @@ class Stats:
             "latency_sum": self.latency_sum,
             "latency_counts": self.latency_counts,
             "last_flush": self.last_flush,
+            "notices": dict(self.notices),
             "healthy": not self.issue,
             "issue": self.issue,
         }

@@ -17,7 +17,11 @@ from flows.config import load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ENVIRONMENT = {"ELASTIC_URL": "http://localhost:9200", "ELASTIC_API_KEY": "id:key"}
+ENVIRONMENT = {
+    "ELASTIC_URL": "http://localhost:9200",
+    "ELASTIC_API_KEY": "id:key",
+    "DATADOG_API_KEY": "key",
+}
 BASE = {"name": "page", "source": {"type": "stdin"}, "destinations": {"out": {"type": "console"}}}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)?(?:#([^)]+))?\)")

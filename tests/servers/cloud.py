@@ -1,0 +1,137 @@
+"""What the stand-ins for cloud services share: an HTTP server of one operation or more, whose faults a test chooses."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, planted by a test or made by the server."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    close: bool = False
+    """Hang up instead."""
+
+
+class Refused(Exception):  # noqa: N818  # an answer, not a defect
+    """The request is answered with an error."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"{answer.status}: {answer.body.decode()}")
+        self.answer = answer
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object whose keys are all different, as `object_pairs_hook` of a strict parser."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        msg = f"a key is there twice in {[name for name, _ in pairs]}"
+        raise ValueError(msg)
+    return found
+
+
+class CloudServer:
+    """A server on a free port of 127.0.0.1; as a context manager it listens inside the block."""
+
+    def __init__(self) -> None:
+        self.script: deque[Answer | None] = deque()
+        """How the next requests are answered, one after another, without taking anything; None: as usual."""
+        self.fault: Answer | None = None
+        """How all are answered once the script is at its end."""
+        self.requests = 0
+        self.violations: list[str] = []
+        """Requests that no client of ours may ever send."""
+        self.lock = threading.Lock()
+        self._http = _Server(("127.0.0.1", 0), self)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Return the answer to one POST; names of headers are in lower case.
+
+        Raises:
+            Refused: It is answered with an error.
+        """
+        raise NotImplementedError
+
+    def handle(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Return the planted answer, else the server's own."""
+        with self.lock:
+            self.requests += 1
+            planted = self.script.popleft() if self.script else self.fault
+        if planted is not None:
+            return planted
+        try:
+            return self.answer(path, headers, body)
+        except Refused as refused:
+            return refused.answer
+
+    def violated(self, what: str) -> None:
+        """Note a request that no client of ours may ever send."""
+        with self.lock:
+            self.violations.append(what)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], cloud: CloudServer) -> None:
+        super().__init__(address, _Handler)
+        self.cloud = cloud
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # A client that hangs up is part of many tests; a defect of this server must still be seen.
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            self.cloud.violated(f"the server failed: {error!r}")
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class names it
+        """Say nothing: tests read the counters."""
+
+    def do_POST(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = self.rfile.read(int(headers["content-length"]))
+        answer = self.server.cloud.handle(self.path, headers, body)
+        if answer.close:
+            self.close_connection = True
+            return
+        lines = [f"HTTP/1.1 {answer.status} {self.responses.get(answer.status, ('',))[0]}"]
+        lines += [f"{name}: {value}" for name, value in {"Content-Type": "application/json", **answer.headers}.items()]
+        lines += [f"Content-Length: {len(answer.body)}"]
+        # One write: two would wait for the client's delayed acknowledgement.
+        self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body)
+
+
+def dumped(value: Any) -> bytes:
+    """Return JSON as services write it."""
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -266,13 +266,13 @@ class CloudWatchDestination:
         said = self._without_secrets(f"{type(error).__name__}: {error}")
         if isinstance(error, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
             return Hold(f"{said}: check endpoint_url and the certificate; AWS_CA_BUNDLE names other authorities")
-        if isinstance(error, exceptions.HTTPClientError | exceptions.ResponseParserError):
-            return Retry(said)
         if isinstance(error, exceptions.NoRegionError):
             return Hold(f"{said}: set region")
-        if isinstance(error, exceptions.BotoCoreError | ValueError):
+        # A wrong address is a plain ValueError. What is neither is botocore stumbling over an answer that is none.
+        local = isinstance(error, exceptions.BotoCoreError) or type(error) is ValueError
+        if local and not isinstance(error, exceptions.HTTPClientError):
             return Hold(f"{said}: check region, endpoint_url, and {KEYS}")
-        raise error
+        return Retry(said)
 
     def _without_secrets(self, message: Any) -> str:
         """Return the first line of a message: further ones may quote the request's signed headers."""
@@ -319,5 +319,5 @@ def _remaining(outcome: Outcome, parts: Sequence[Sequence[int]], rejected: dict[
         case Retry(reason=reason, after=after):
             return Partial(rejected, retry, reason, after)
         case _:
-            # The next request is of these alone, and is split if it is refused too.
-            return Partial(rejected, retry, getattr(outcome, "reason", ""), after=0.0)
+            # The next request is of these alone, and is split if it is refused too: this one was no attempt of theirs.
+            return Partial(rejected, retry, after=0.0)

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import orjson
 
 from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
+from sinks.window import TOO_NEW, TOO_OLD
+
+EXPIRED = "expired at the destination"
 
 MISSING = "ResourceNotFoundException"
 _THROTTLED = {
@@ -70,7 +73,7 @@ def read_answer(body: bytes, order: Sequence[int]) -> Outcome:
         order: The index, within the engine's request, of each event that was sent.
     """
     try:
-        info = dict(orjson.loads(body)).get("rejectedLogEventsInfo") or {}
+        info = orjson.loads(body).get("rejectedLogEventsInfo") or {}
         old, expired, new = (
             len(order) if info.get(name) is None and name.startswith("tooNew") else int(info.get(name) or 0)
             for name in ("tooOldLogEventEndIndex", "expiredLogEventEndIndex", "tooNewLogEventStartIndex")
@@ -80,9 +83,9 @@ def read_answer(body: bytes, order: Sequence[int]) -> Outcome:
     rejected: dict[int, tuple[str, str]] = {}
     for position, index in enumerate(order):
         if position < old:
-            rejected[index] = ("too old", "older than 14 days: CloudWatch Logs refuses it")
+            rejected[index] = (TOO_OLD, "older than 14 days: CloudWatch Logs refuses it")
         elif position < expired:
-            rejected[index] = ("expired", "older than the retention of the log group: CloudWatch Logs refuses it")
+            rejected[index] = (EXPIRED, "older than the retention of the log group: CloudWatch Logs refuses it")
         elif position >= new:
-            rejected[index] = ("too new", "more than 2 hours ahead: CloudWatch Logs refuses it")
+            rejected[index] = (TOO_NEW, "more than 2 hours ahead: CloudWatch Logs refuses it")
     return Partial(rejected) if rejected else Delivered()

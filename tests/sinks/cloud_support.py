@@ -48,7 +48,7 @@ class Engine:
         values: dict[str, Any] = {
             "name": "d",
             "policy": policy,
-            "flush_interval": 60.0,
+            "flush_interval": 0.1,
             "max_bytes": 1 << 40,
             **changes,
         }

@@ -25,8 +25,9 @@ from msgspec import UNSET, Raw, UnsetType
 from pydantic import Field, field_validator
 
 from logweir.batch import Batch
-from logweir.record import OTEL_LEVELS, PINO_LEVELS, LevelTable, epoch_seconds, rfc3339
+from logweir.record import epoch_seconds, rfc3339
 from sinks.destination import Delivered, Getter, Hold, Invalid, Limits, Outcome, Records, Retry, TooLarge
+from sinks.heads import Heads, Levels, said
 from sinks.http import HttpClient, Response
 from sinks.secret import HeaderSecret
 from sinks.settings import CommonDestination, env_field
@@ -54,8 +55,6 @@ Site = Literal[
 ]
 
 _PATH = "/api/v2/logs"
-_HEADS_LIMIT = 10_000
-"""Bounds the cache of heads, however many hosts and versions there are."""
 _STATUS = {"trace": "debug", "fatal": "critical"}
 """Levels that Datadog has another name for."""
 _TRUNCATED = b"...TRUNCATED..."
@@ -140,59 +139,35 @@ _native = msgspec.json.Decoder(_Native).decode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-class _Heads(dict[tuple[Any, ...], bytes]):
-    """The beginning of a log, by its level, service, host, environment and version: few differ, so each is made once.
+class _Attributes:
+    """The reserved attributes that go before a record.
 
     Args:
         settings: What is said of a record that doesn't say it itself.
     """
 
     def __init__(self, settings: Datadog) -> None:
-        super().__init__()
         self._settings = settings
-        self._levels = LevelTable({**OTEL_LEVELS, **PINO_LEVELS})
+        self._levels = Levels()
 
-    def __missing__(self, key: tuple[Any, ...]) -> bytes:
-        head = orjson.dumps(self.attributes(*key))[:-1] + b","
-        if len(self) >= _HEADS_LIMIT:
-            self.clear()
-        self[key] = head
-        return head
-
-    def of(self, columns: list[list[Any]]) -> list[bytes]:
-        """Return the heads of some records, whose levels, services and so on these are."""
-        try:
-            return list(map(self.__getitem__, zip(*columns, strict=True)))
-        except TypeError:
-            # A list or an object where a name should be says nothing.
-            columns = [[each if isinstance(each, str | int) else None for each in column] for column in columns]
-            return list(map(self.__getitem__, zip(*columns, strict=True)))
-
-    def attributes(self, level: Any, service: Any, host: Any, environment: Any, version: Any) -> dict[str, str]:
-        """Return the reserved attributes of such a record."""
+    def head(self, level: Any, service: Any, host: Any, environment: Any, version: Any) -> bytes:
+        """Return the beginning of a log."""
         settings = self._settings
-        known = self._levels[level] if isinstance(level, str | int | None) else None
+        known = self._levels[level]
         tags = list(settings.tags)
         tags += [
-            f"{name}:{_tag(value)}" for name, value in (("env", environment), ("version", version)) if _said(value)
+            f"{name}:{value.replace(',', '_')}"
+            for name, value in (("env", environment), ("version", version))
+            if said(value)
         ]
         found = {
             "ddsource": settings.source,
             "ddtags": ",".join(tags),
-            "hostname": _said(host) or settings.hostname,
-            "service": _said(service) or settings.service,
+            "hostname": said(host) or settings.hostname,
+            "service": said(service) or settings.service,
             "status": _STATUS.get(known, known) if known else None,
         }
-        return {name: value for name, value in found.items() if value}
-
-
-def _said(value: Any) -> str | None:
-    """Return text that says something, and None for all else."""
-    return value if isinstance(value, str) and value else None
-
-
-def _tag(value: str) -> str:
-    return value.replace(",", "_")
+        return orjson.dumps({name: value for name, value in found.items() if value})[:-1] + b","
 
 
 class DatadogDestination:
@@ -212,7 +187,7 @@ class DatadogDestination:
         self._timestamp, self._message = getter("timestamp"), getter("message")
         self._head_getters = [getter(name) for name in _HEAD_FIELDS]
         self._trace, self._span = (getter(name) for name in _TRACE_FIELDS)
-        self._heads = _Heads(settings)
+        self._heads = Heads(_Attributes(settings).head)
         self._window = TimeWindow(PAST_SECONDS, FUTURE_SECONDS, refuse=settings.time_window == "dead_letter")
         self._headers = {"content-type": "application/json"}
         if self.compression:
@@ -308,12 +283,12 @@ class DatadogDestination:
         """Return any record as a log: what it says itself stays, what it lacks is added, and no name is there twice."""
         members = _members(value)
         own = {name: raw for name, raw in members.items() if bytes(raw) != b"null"}
-        added: dict[str, str] = {name: said for name, said in attributes.items() if name not in own}
+        added: dict[str, str] = {name: value for name, value in attributes.items() if name not in own}
         if "dd" in own:
-            added = {name: said for name, said in added.items() if not name.startswith("dd.")}
+            added = {name: value for name, value in added.items() if not name.startswith("dd.")}
         if "message" not in own:
-            said = self._message(row)
-            added["message"] = said if isinstance(said, str) else "" if said is None else json.dumps(said)
+            message = self._message(row)
+            added["message"] = message if isinstance(message, str) else "" if message is None else json.dumps(message)
         moment = _moment(own.get("timestamp"), self._timestamp(row), arrived)
         if moment is not None:
             added["timestamp"] = moment
@@ -386,12 +361,12 @@ def _reason(answer: Response) -> str:
     """Return the errors' own words, or the beginning of the body."""
     try:
         errors = orjson.loads(answer.body)["errors"]
-        said = [
+        words = [
             ": ".join(str(each[part]) for part in ("title", "detail") if each.get(part))
             if isinstance(each, dict)
             else str(each)
             for each in errors
         ]
-        return "; ".join(said)[:_LONGEST_REASON] or answer.excerpt()
+        return "; ".join(words)[:_LONGEST_REASON] or answer.excerpt()
     except (ValueError, LookupError, TypeError):
         return answer.excerpt()

@@ -21,6 +21,8 @@ ENVIRONMENT = {
     "ELASTIC_URL": "http://localhost:9200",
     "ELASTIC_API_KEY": "id:key",
     "DATADOG_API_KEY": "key",
+    "SPLUNK_HEC_URL": "http://localhost:8088",
+    "SPLUNK_HEC_TOKEN": "token",
 }
 BASE = {"name": "page", "source": {"type": "stdin"}, "destinations": {"out": {"type": "console"}}}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

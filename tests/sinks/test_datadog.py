@@ -372,12 +372,8 @@ class TestDelivery:
         """An invalid key loses nothing, names the setting, and shows no secret anywhere."""
         server.api_key = "other"
         settings = configured(server.url)
-        with engine(settings, tmp_path) as running:
+        with engine(settings, tmp_path, flush_interval=0.05) as running:
             running.write(PLAIN)
-            running.delivery._seal()
-            running.delivery._changed.acquire()
-            running.delivery._changed.notify_all()
-            running.delivery._changed.release()
             issue = running.issue()
             assert "API key is invalid: check api_key" in issue
             server.api_key = KEY

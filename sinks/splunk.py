@@ -1,0 +1,242 @@
+"""Splunk, by the HTTP Event Collector.
+
+Protocol: "Format events for HTTP Event Collector", "Troubleshoot HTTP Event Collector" (the codes) and "About HTTP
+Event Collector Indexer Acknowledgment" in the Splunk documentation.
+
+    a request is event objects one after another; an event's time is in seconds, with milliseconds as decimals
+    the most that a server takes is its own `max_content_length` (limits.conf): a 413 splits the request
+    an event that is refused ends a request's processing: those before it are taken, those behind it not looked at
+    200 means received; with acknowledgement, which a token has or has not, the collector tells when it is indexed
+    there is no key by which a repetition is recognised: a request whose answer is lost may be there twice
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from operator import itemgetter
+from typing import Any, Literal
+
+import orjson
+from pydantic import Field, field_validator
+
+from logweir.record import epoch_seconds
+from logweir.units import Duration
+from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Records, Retry
+from sinks.heads import Heads, Levels, said
+from sinks.http import HttpClient, Response
+from sinks.secret import HeaderSecret
+from sinks.settings import CommonDestination, env_field
+from sinks.splunk_answers import NO_ACKNOWLEDGEMENT, EventNumbers, Reply, read_answer
+
+FIRST_POLL_SECONDS = 0.1
+LONGEST_POLL_SECONDS = 5.0
+"""Between two questions whether a request is indexed; the pause doubles from the first."""
+
+_EVENT = "/services/collector/event"
+_ACK = "/services/collector/ack"
+_COLLECTOR = re.compile(r"/services/collector(/event|/raw)?(/1\.0)?/?$")
+_SECONDS_LIMIT = 10_000
+"""Bounds the cache of seconds, whatever the timestamps are."""
+_DOT, _LAST = itemgetter(19), itemgetter(-1)
+_HEAD_FIELDS = ("level", "context.service", "context.host", "context.environment")
+
+
+class Splunk(CommonDestination):
+    """Splunk Enterprise or Splunk Cloud, by the HTTP Event Collector."""
+
+    type: Literal["splunk"] = Field(description="Splunk, by the HTTP Event Collector.")
+    url: str = env_field(
+        "SPLUNK_HEC_URL", description="The collector's address, such as https://splunk.example.com:8088."
+    )
+    token: HeaderSecret = env_field("SPLUNK_HEC_TOKEN", description="A token of the collector.")
+    index: str | None = env_field("SPLUNK_INDEX", default=None, description="The index; the token's own when left out.")
+    source: str = Field("logweir", min_length=1, description="The events' source.")
+    sourcetype: str = Field("_json", min_length=1, description="The events' source type.")
+    host: str | None = Field(None, description="The host of records that name none in `context.host`.")
+    validate_ssl: bool = Field(True, description="Check the server's certificate.")
+    compression: bool | Literal["gzip"] = Field(True, description="Compress request bodies with gzip.")
+    ack: bool = Field(
+        False, description="Count a record as delivered only once it is indexed; the token must have acknowledgement."
+    )
+    ack_timeout: Duration = Field(
+        300.0, gt=0, description="How long to wait for the acknowledgement of a request before it is sent again."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _base(cls, value: str) -> str:
+        return _COLLECTOR.sub("", value)
+
+    def fields(self) -> set[str]:
+        """Return what an event's time, host and indexed fields come from."""
+        return {"timestamp", *_HEAD_FIELDS}
+
+    def open(self, getter: Callable[[str], Getter], resume: Any, partition: int = 0) -> SplunkDestination:
+        """Return the destination; it connects with the first request."""
+        del resume, partition
+        return SplunkDestination(self, getter)
+
+
+class _Seconds(dict[str, int]):
+    """Seconds since 1970 by the text of a second in UTC: neighbours share them."""
+
+    def __missing__(self, text: str) -> int:
+        seconds = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+        if seconds < 0:
+            msg = "before 1970"
+            raise ValueError(msg)
+        if len(self) >= _SECONDS_LIMIT:
+            self.clear()
+        self[text] = seconds
+        return seconds
+
+
+class SplunkDestination:
+    """Sends events, and where asked to waits until they are indexed.
+
+    Args:
+        settings: The destination's settings.
+        getter: Gives the reader of each of the settings' `fields`.
+    """
+
+    limits = Limits()
+    serial = False
+
+    def __init__(self, settings: Splunk, getter: Callable[[str], Getter]) -> None:
+        self.compression: str | None = "gzip" if settings.compression else None
+        self._settings = settings
+        self._timestamp = getter("timestamp")
+        self._head_getters = [getter(name) for name in _HEAD_FIELDS]
+        self._heads = Heads(self._head)
+        self._levels = Levels()
+        self._seconds = _Seconds()
+        self._numbers = EventNumbers()
+        self._channel = str(uuid.uuid4())
+        """Of this destination alone: it is what acknowledgements are counted by."""
+        self._promised = False
+        """Whether the token is known to have acknowledgement."""
+        self._closed = threading.Event()
+        self._headers = {"content-type": "application/json"}
+        if self.compression:
+            self._headers["content-encoding"] = self.compression
+        if settings.ack:
+            self._headers["x-splunk-request-channel"] = self._channel
+        self._client = HttpClient(
+            settings.url,
+            {"authorization": f"Splunk {settings.token.get_secret_value()}"},
+            verify=settings.validate_ssl,
+            connections=settings.concurrency,
+        )
+
+    def encode(self, records: Records) -> list[bytes]:
+        """Return an event for each record, which is the event's `event` with its own bytes."""
+        rows = records.records
+        heads = self._heads.of([list(map(get, rows)) for get in self._head_getters])
+        times = self._times(list(map(self._timestamp, rows)), records.arrived)
+        return [
+            b'{"time":%b,%b%b}' % (moment.encode(), head, value)
+            for moment, head, value in zip(times, heads, records.values, strict=True)
+        ]
+
+    def frame(self, pieces: list[bytes]) -> bytes:
+        """Return the events one after another."""
+        return b"\n".join(pieces)
+
+    def send(self, body: bytes, count: int) -> Outcome:
+        """Send one request; with `ack`, return when it is indexed."""
+        if self._settings.ack and not self._promised:
+            refusal = self._ask_for_acknowledgement()
+            if refusal is not None:
+                return refusal
+        answer = self._client.request("POST", _EVENT, body, self._headers)
+        if not isinstance(answer, Response):
+            return answer
+        outcome = read_answer(answer, count, self._numbers, acknowledged=self._settings.ack)
+        if isinstance(outcome, Hold):
+            self._promised = False
+        if self._settings.ack and isinstance(outcome, Delivered):
+            return self._acknowledged(Reply(answer).ack_id)
+        return outcome
+
+    def checkpoint(self) -> None:
+        """Keep no state."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._closed.set()
+        self._client.close()
+
+    def _head(self, level: Any, service: Any, host: Any, environment: Any) -> bytes:
+        """Return what stands between an event's time and its record."""
+        settings = self._settings
+        found = {"host": said(host) or settings.host, "source": settings.source, "sourcetype": settings.sourcetype}
+        members: dict[str, Any] = {name: value for name, value in found.items() if value}
+        if settings.index:
+            members["index"] = settings.index
+        fields = {"level": self._levels[level], "service": said(service), "environment": said(environment)}
+        if any(fields.values()):
+            members["fields"] = {name: value for name, value in fields.items() if value}
+        return orjson.dumps(members)[1:-1] + b',"event":'
+
+    def _times(self, times: list[Any], arrived: float) -> list[str]:
+        """Return seconds since 1970 with milliseconds, as JSON has them."""
+        seconds = self._seconds
+        try:
+            if set(map(_LAST, times)) == {"Z"} and set(map(_DOT, times)) == {"."}:
+                fractions = "".join([each[20:23] for each in times])
+                if len(fractions) == 3 * len(times) and fractions.isascii() and fractions.isdigit():
+                    return [f"{seconds[each[:19]]}.{each[20:23]}" for each in times]
+        except (TypeError, IndexError, KeyError, ValueError, OverflowError):
+            pass
+        return [_time(each, arrived) for each in times]
+
+    def _ask_for_acknowledgement(self) -> Outcome | None:
+        """Return why nothing can be sent yet; None once the token is known to have acknowledgement.
+
+        It is asked before anything is sent: without acknowledgement each repetition would be there twice.
+        """
+        answer = self._question(0)
+        if not isinstance(answer, Response):
+            return answer
+        if Reply(answer).acks is not None:
+            self._promised = True
+            return None
+        outcome = read_answer(answer, 1, self._numbers, acknowledged=True)
+        return outcome if isinstance(outcome, Hold | Retry) else Retry(Reply(answer).reason)
+
+    def _acknowledged(self, ack_id: int | None) -> Outcome:
+        """Wait until a request is indexed."""
+        if ack_id is None:
+            self._promised = False
+            return Hold(NO_ACKNOWLEDGEMENT)
+        deadline = time.monotonic() + self._settings.ack_timeout
+        pause = FIRST_POLL_SECONDS
+        while not self._closed.wait(min(pause, max(0.0, deadline - time.monotonic()))):
+            pause = min(2 * pause, LONGEST_POLL_SECONDS)
+            answer = self._question(ack_id)
+            acks = Reply(answer).acks if isinstance(answer, Response) else None
+            if acks and acks.get(str(ack_id)) is True:
+                return Delivered()
+            if time.monotonic() >= deadline:
+                return Retry(f"not acknowledged within {self._settings.ack_timeout:g} s")
+        return Retry("stopped before it was acknowledged")
+
+    def _question(self, ack_id: int) -> Response | Retry | Hold:
+        headers = {"content-type": "application/json", "x-splunk-request-channel": self._channel}
+        return self._client.request(
+            "POST", f"{_ACK}?channel={self._channel}", orjson.dumps({"acks": [ack_id]}), headers
+        )
+
+
+def _time(value: Any, arrived: float) -> str:
+    """Return the time of any record: its own, else that of its arrival."""
+    try:
+        seconds = epoch_seconds(value)
+    except (ValueError, OverflowError):
+        seconds = None
+    return f"{arrived if seconds is None or seconds < 0 else seconds:.3f}"

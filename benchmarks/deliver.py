@@ -44,6 +44,7 @@ class Run:
     cpu: float
     """Seconds, user and system, of all processes and threads, from the first request on."""
     wall: float
+    """Seconds from the first request to the last."""
     start_cpu: float
     """Seconds until the first request: imports, connections, the first records."""
     start_wall: float
@@ -73,7 +74,7 @@ def measure(command: list[str], url: str, records: int, done: Callable[[dict[str
     """Run a command until the server has got everything, and return what it took."""
     before = figures(url)["requests"]
     with tempfile.TemporaryFile("w+") as said:
-        started = time.monotonic()
+        started, started_at = time.monotonic(), time.time()
         process = subprocess.Popen(command, stderr=said)
         while figures(url)["requests"] == before and process.poll() is None:
             time.sleep(0.005)
@@ -86,7 +87,7 @@ def measure(command: list[str], url: str, records: int, done: Callable[[dict[str
             if done(figures(url)):
                 break
             time.sleep(0.1)
-        wall = time.monotonic() - started - start_wall
+        wall = figures(url)["last"] - started_at - start_wall
         stop(process)
         said.seek(0)
         return Run(records, cpu - start_cpu, wall, start_cpu, start_wall, peak, said.read())

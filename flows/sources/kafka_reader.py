@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import compress
 from typing import Any, Literal
 
 from bytewax.inputs import FixedPartitionedSource
@@ -35,6 +36,8 @@ POLL_BYTES = 2_000_000
 """Of one poll, about: large records come a few at a time, or a poll would exceed the room by all that is prefetched."""
 
 PREFETCH_KBYTES = 8192
+_FEW = 4
+"""Partitions of one poll, up to which a pass over the poll for each is quicker than a look at each record."""
 _ASK_SECONDS = 15.0
 _REPEAT_SECONDS = 60.0
 _COORDINATOR_SECONDS = 0.1
@@ -218,16 +221,24 @@ class _Reader:
 
     def _share(self, messages: list[Message]) -> None:
         """Give each partition its messages."""
-        partitions = set(map(_PARTITION, messages))
-        split: dict[tuple[str, int], list[Message]] = {}
-        if len(partitions) == 1 and len(self._topics) == 1:
-            split[self._topics[0], partitions.pop()] = messages
+        single = len(self._topics) == 1
+        places: list[Any] = list(map(_PARTITION, messages))
+        if not single:
+            places = list(zip(map(Message.topic, messages), places, strict=True))
+        found = set(places)
+        split: dict[Any, list[Message]] = {}
+        if len(found) == 1:
+            split[places[0]] = messages
+        elif len(found) <= _FEW:
+            # One pass for each, but none of it in Python.
+            split = {place: list(compress(messages, map(place.__eq__, places))) for place in found}
         else:
-            for message in messages:
-                split.setdefault((str(message.topic()), _PARTITION(message)), []).append(message)
-        for key, some in split.items():
-            if key in self._parts:
-                self._parts[key].take(some)
+            for place, message in zip(places, messages, strict=True):
+                split.setdefault(place, []).append(message)
+        for place, some in split.items():
+            part = self._parts.get((self._topics[0], place) if single else place)
+            if part is not None:
+                part.take(some)
 
     def commit(self, *, wait: bool = False) -> None:
         """Commit positions whose epoch is recorded."""

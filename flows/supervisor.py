@@ -47,8 +47,8 @@ _ALLOCATOR = {
     # Bodies of a megabyte come and go all the time: glibc would return each to the system and fetch it again.
     "MALLOC_MMAP_THRESHOLD_": "134217728",
     "MALLOC_TRIM_THRESHOLD_": "268435456",
-    # An arena for each thread would keep several times the memory.
-    "MALLOC_ARENA_MAX": "2",
+    # One for each of a worker's busy threads: with fewer they wait for each other's, with more memory is kept in vain.
+    "MALLOC_ARENA_MAX": "8",
 }
 _QUIET = {"RUST_BACKTRACE": "0"}
 """An error leaves the engine as a panic of Rust; the event that tells of it has Python's own stack."""

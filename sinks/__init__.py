@@ -14,6 +14,7 @@ SINKS: dict[str, str] = {
     "datadog": "sinks.datadog:Datadog",
     "elasticsearch": "sinks.elasticsearch:Elasticsearch",
     "file": "sinks.file:File",
+    "gcp": "sinks.gcp:Gcp",
     "splunk": "sinks.splunk:Splunk",
 }
 """type -> module:class of its settings. Only what a flow file names is imported."""

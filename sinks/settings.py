@@ -27,6 +27,19 @@ def env_field(variable: str, *, description: str, default: Any = PydanticUndefin
     return Field(default, description=said, json_schema_extra={"env": variable}, **options)
 
 
+def from_environment(model: type[StrictModel], data: Any) -> Any:
+    """Return a model's settings with those filled in that are left out and whose variable is set."""
+    if not isinstance(data, dict):
+        return data
+    filled = dict(data)
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        variable = extra.get("env") if isinstance(extra, dict) else None
+        if variable and name not in filled and (text := os.environ.get(str(variable))):
+            filled[name] = Substituted(text, f"${{{variable}}}")
+    return filled
+
+
 class BatchSettings(StrictModel):
     """When a request is sent: as soon as one of the limits is reached."""
 
@@ -96,12 +109,4 @@ class CommonDestination(StrictModel):
     @classmethod
     def _from_environment(cls, data: Any) -> Any:
         """Fill in what is left out and whose variable is set."""
-        if not isinstance(data, dict):
-            return data
-        filled = dict(data)
-        for name, field in cls.model_fields.items():
-            extra = field.json_schema_extra
-            variable = extra.get("env") if isinstance(extra, dict) else None
-            if variable and name not in filled and (text := os.environ.get(str(variable))):
-                filled[name] = Substituted(text, f"${{{variable}}}")
-        return filled
+        return from_environment(cls, data)

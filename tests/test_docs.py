@@ -21,6 +21,8 @@ ENVIRONMENT = {
     "ELASTIC_URL": "http://localhost:9200",
     "ELASTIC_API_KEY": "id:key",
     "DATADOG_API_KEY": "key",
+    "GCP_SERVICE_ACCOUNT_EMAIL": "writer@platform-1.iam.gserviceaccount.com",
+    "GCP_PRIVATE_KEY": "key",
     "SPLUNK_HEC_URL": "http://localhost:8088",
     "SPLUNK_HEC_TOKEN": "token",
 }

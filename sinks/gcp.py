@@ -1,0 +1,333 @@
+"""Google Cloud Logging, by entries:write.
+
+Protocol: "Method: entries.write", "LogEntry" and "Quotas and limits" in the Cloud Logging documentation.
+
+    an entry is at most about 256 KiB, by the size that the service has for it inside; a request at most 10 MB
+    an entry has at most 64 labels
+    entries of the same log, timestamp and insertId are one; no limit of insertId is documented, so long ones are hashed
+    with partialSuccess the valid entries are written; which ones were not, and why, stands in the details of an answer
+    that is an error
+    an entry more than a day ahead is refused; one older than the bucket's retention is accepted, and not kept
+    numbers are doubles once they are stored: a whole number beyond 2^53 is rounded there
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date
+from typing import Any, Literal
+from urllib.parse import quote
+
+import orjson
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from logweir.record import OTEL_LEVELS, PINO_LEVELS, LevelTable, epoch_seconds, rfc3339
+from logweir.settings import StrictModel
+from sinks.destination import Getter, Limits, Outcome, Records
+from sinks.gcp_answers import read_answer
+from sinks.http import HttpClient, Response
+from sinks.settings import CommonDestination, env_field, from_environment
+
+MAX_REQUEST_BYTES = 10_000_000
+MAX_ENTRY_BYTES = 256 * 1024
+MAX_LABELS = 64
+MAX_INSERT_ID_BYTES = 512
+
+_LOG_NAME = re.compile(r"[A-Za-z0-9/_.-]{1,511}")
+_PROJECT = re.compile(r"[a-z0-9.:-]+")
+_TIME = r"(\d{4}-\d\d-\d\d)T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?Z"
+_ONE_TIME = re.compile(_TIME)
+_TIMES = re.compile(f"(?:{_TIME}\n)*")
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_TRACE_DIGITS = 32
+_SPAN_DIGITS = 16
+_SEVERITIES = {
+    None: "DEFAULT",
+    "trace": "DEBUG",
+    "debug": "DEBUG",
+    "info": "INFO",
+    "warn": "WARNING",
+    "error": "ERROR",
+    "fatal": "CRITICAL",
+}
+_OWN_SEVERITIES = {"NOTICE", "ALERT", "EMERGENCY"}
+"""What Cloud Logging tells apart, and the levels of a record don't."""
+
+
+class GcpCredentials(StrictModel):
+    """A key of a service account."""
+
+    client_email: str = env_field("GCP_SERVICE_ACCOUNT_EMAIL", description="The service account's address.")
+    private_key: SecretStr = env_field(
+        "GCP_PRIVATE_KEY", description="The key, as PEM; line breaks may be written as \\n."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_environment(cls, data: Any) -> Any:
+        return from_environment(cls, data)
+
+
+class GcpResource(StrictModel):
+    """The monitored resource that the entries belong to."""
+
+    type: str = Field("global", min_length=1, description="Type of the resource, such as k8s_container.")
+    labels: dict[str, str] = Field(default_factory=dict, description="The labels that this type has.")
+
+
+class Gcp(CommonDestination):
+    """A log of Google Cloud Logging."""
+
+    type: Literal["gcp"] = Field(description="Google Cloud Logging.")
+    project_id: str = env_field("GCP_PROJECT_ID", description="The project that the log is in.")
+    log_name: str = Field("logweir", description="Name of the log.")
+    credentials: GcpCredentials | None = Field(
+        None, description="Key of a service account. Without one, credentials_file is used."
+    )
+    credentials_file: str | None = Field(
+        None, description="File of credentials. Without one, the application default credentials are used."
+    )
+    resource: GcpResource = Field(default_factory=GcpResource, description="The monitored resource.")
+    labels: dict[str, str] = Field(default_factory=dict, description="Labels of every entry.")
+    label_fields: dict[str, str] = Field(
+        default_factory=dict, description="Labels of each entry by the field of the record that they come from."
+    )
+    url: str = Field("https://logging.googleapis.com", description="Where to send, such as a private endpoint.")
+    validate_ssl: bool = Field(True, description="Check the server's certificate.")
+    compression: bool | Literal["gzip"] = Field(True, description="Compress request bodies with gzip.")
+
+    @field_validator("project_id")
+    @classmethod
+    def _project(cls, value: str) -> str:
+        if not _PROJECT.fullmatch(value):
+            msg = "must be the project's id: lower case letters, digits and hyphens"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("log_name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not _LOG_NAME.fullmatch(value):
+            msg = "must be 1 to 511 of a-z, A-Z, 0-9 and / _ - ."
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Gcp:
+        if self.credentials and self.credentials_file:
+            msg = "set either credentials or credentials_file"
+            raise ValueError(msg)
+        if len(self.labels.keys() | self.label_fields.keys()) > MAX_LABELS:
+            msg = f"labels and label_fields must be at most {MAX_LABELS} together"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _key_from_environment(cls, data: Any) -> Any:
+        """Take the key from the environment when no other credentials are named."""
+        if not isinstance(data, dict) or "credentials" in data or "credentials_file" in data:
+            return data
+        found = from_environment(GcpCredentials, {})
+        return {**data, "credentials": found} if found.keys() == GcpCredentials.model_fields.keys() else data
+
+    def fields(self) -> set[str]:
+        """Return the fields that an entry is made of, beside the record itself."""
+        return {"timestamp", "level", "trace.traceId", "trace.spanId", *self.label_fields.values()}
+
+    def open(self, getter: Callable[[str], Getter], resume: Any, partition: int = 0) -> GcpDestination:
+        """Return the destination; it authenticates and connects with the first request."""
+        del resume, partition
+        return GcpDestination(self, getter)
+
+
+class _Severities(dict[Any, str]):
+    """Severities as JSON by the level of a record, whatever its form. Where pino and OpenTelemetry differ, pino's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._levels = LevelTable({**OTEL_LEVELS, **PINO_LEVELS})
+
+    def __missing__(self, value: Any) -> str:
+        own = value.upper() if isinstance(value, str) else ""
+        severity = own if own in _OWN_SEVERITIES else _SEVERITIES[self._levels[value]]
+        if len(self) < 1000:  # noqa: PLR2004  a bound for whatever records hold
+            self[value] = severity
+        return severity
+
+
+class GcpDestination:
+    """Sends entries:write requests, and reads which entries were not written.
+
+    Args:
+        settings: The destination's settings.
+        getter: Gives the reader of each of the settings' `fields`.
+    """
+
+    limits = Limits(request_bytes=MAX_REQUEST_BYTES, record_bytes=MAX_ENTRY_BYTES)
+    serial = False
+
+    def __init__(self, settings: Gcp, getter: Callable[[str], Getter]) -> None:
+        # Here, not above: `logweir check` reads settings and sends nothing.
+        from sinks.gcp_auth import Tokens
+
+        self.compression: str | None = "gzip" if settings.compression else None
+        self._time, self._level = getter("timestamp"), getter("level")
+        self._trace, self._span = getter("trace.traceId"), getter("trace.spanId")
+        self._labels = {name: getter(path) for name, path in settings.label_fields.items()}
+        self._traces = f"projects/{settings.project_id}/traces/"
+        self._severities = _Severities()
+        head = {
+            "logName": f"projects/{settings.project_id}/logs/{quote(settings.log_name, safe='')}",
+            "resource": settings.resource.model_dump(),
+            "labels": settings.labels,
+            "partialSuccess": True,
+        }
+        self._head = orjson.dumps(head)[:-1] + b',"entries":['
+        self._headers = {"content-type": "application/json"}
+        if self.compression:
+            self._headers["content-encoding"] = self.compression
+        self._tokens = Tokens(settings.credentials, settings.credentials_file)
+        self._client = HttpClient(settings.url, {}, verify=settings.validate_ssl, connections=settings.concurrency)
+
+    def encode(self, records: Records) -> list[bytes]:
+        """Return an entry for each record, whose jsonPayload is the record's own bytes."""
+        rows, values = records.records, records.values
+        times = list(map(self._time, rows))
+        ids = records.ids
+        if not _all_plain(ids, times):
+            arrived = rfc3339(records.arrived)
+            times = [_moment(time, arrived) for time in times]
+            ids = [_insert_id(identity) for identity in ids]
+        rests = self._rests(rows)
+        return [
+            b"%b%b}" % (f'{{"insertId":"{identity}","timestamp":"{time}","severity":"{rest}'.encode(), value)
+            for identity, time, rest, value in zip(ids, times, rests, values, strict=True)
+        ]
+
+    def frame(self, pieces: list[bytes]) -> bytes:
+        """Return the body of a request."""
+        return b"%b%b]}" % (self._head, b",".join(pieces))
+
+    def send(self, body: bytes, count: int) -> Outcome:
+        """Send one entries:write request."""
+        token = self._tokens.headers()
+        if not isinstance(token, dict):
+            return token
+        answer = self._client.request("POST", "/v2/entries:write", body, {**self._headers, **token})
+        if not isinstance(answer, Response):
+            return answer
+        if answer.status == 401:  # noqa: PLR2004
+            # A key that was mended is found by new credentials alone.
+            self._tokens.forget()
+        return read_answer(answer, count)
+
+    def checkpoint(self) -> None:
+        """Keep no state: the entries' ids make a repetition harmless."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _rests(self, rows: list[Any]) -> list[str]:
+        """Return what stands between an entry's timestamp and its payload, from the severity on."""
+        try:
+            severities = list(map(self._severities.__getitem__, map(self._level, rows)))
+        except TypeError:  # a level that is a list or an object
+            severities = [
+                "DEFAULT" if isinstance(each, list | dict) else self._severities[each]
+                for each in map(self._level, rows)
+            ]
+        traces = list(map(self._trace, rows))
+        if self._labels or any(traces):
+            spans = list(map(self._span, rows))
+            where = self._traces
+            if not self._labels and _all_hex(traces, _TRACE_DIGITS) and _all_hex(spans, _SPAN_DIGITS):
+                return [
+                    f'{severity}","trace":"{where}{trace}","spanId":"{span}","jsonPayload":'
+                    if trace and span
+                    else f'{severity}"{self._links(trace, span)},"jsonPayload":'
+                    for severity, trace, span in zip(severities, traces, spans, strict=True)
+                ]
+            return [
+                f'{severity}"{self._links(trace, span)}{self._labelled(row)},"jsonPayload":'
+                for severity, trace, span, row in zip(severities, traces, spans, rows, strict=True)
+            ]
+        return [f'{severity}","jsonPayload":' for severity in severities]
+
+    def _links(self, trace: Any, span: Any) -> str:
+        """Return the fields that join an entry with its trace; what is no id of a trace or span is left out."""
+        if not _is_hex(trace, _TRACE_DIGITS):
+            return ""
+        link = f',"trace":"{self._traces}{trace}"'
+        return f'{link},"spanId":"{span}"' if _is_hex(span, _SPAN_DIGITS) else link
+
+    def _labelled(self, row: Any) -> str:
+        found = {name: get(row) for name, get in self._labels.items()}
+        labels = {
+            name: value if isinstance(value, str) else orjson.dumps(value).decode()
+            for name, value in found.items()
+            if value is not None
+        }
+        return f',"labels":{orjson.dumps(labels).decode()}' if labels else ""
+
+
+def _all_plain(ids: list[str], times: list[Any]) -> bool:
+    """Tell whether every record can take the fast path: ids that need no escape, and times that are RFC 3339 in UTC.
+
+    One test of all the text at once costs a tenth of a test for each.
+    """
+    try:
+        text, lines = "".join(ids), "\n".join([*times, ""])
+        days = {time[:10] for time in times}
+    except TypeError:
+        return False
+    return (
+        len(orjson.dumps(text)) == len(text) + 2
+        and max(map(len, ids)) <= MAX_INSERT_ID_BYTES
+        and lines.count("\n") == len(times)
+        and bool(_TIMES.fullmatch(lines))
+        and all(map(_is_day, days))
+    )
+
+
+def _all_hex(ids: list[Any], digits: int) -> bool:
+    """Tell whether all ids that are there have this many hexadecimal digits."""
+    there = list(filter(None, ids))
+    try:
+        return not there or (set(map(len, there)) == {digits} and bool(_HEX.fullmatch("".join(there))))
+    except TypeError:
+        return False
+
+
+def _is_hex(identity: Any, digits: int) -> bool:
+    return isinstance(identity, str) and len(identity) == digits and bool(_HEX.fullmatch(identity))
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _moment(time: Any, arrived: str) -> str:
+    """Return a record's time as RFC 3339 in UTC, or when it arrived."""
+    if isinstance(time, str) and (match := _ONE_TIME.fullmatch(time)) and _is_day(match[1]):
+        return time
+    try:
+        seconds = epoch_seconds(time)
+        return arrived if seconds is None else rfc3339(seconds)
+    except (ValueError, OverflowError, OSError):
+        return arrived
+
+
+def _insert_id(identity: str) -> str:
+    """Return an id as it stands in JSON; a long one is hashed."""
+    if len(identity.encode()) > MAX_INSERT_ID_BYTES:
+        import xxhash
+
+        return xxhash.xxh3_128_hexdigest(identity.encode())
+    return orjson.dumps(identity)[1:-1].decode()

@@ -81,6 +81,7 @@ class Datadog(CommonDestination):
         default_factory=list,
         description="Tags of every record, such as team:shop; each record's environment and version are added.",
     )
+    validate_ssl: bool = Field(True, description="Check the server's certificate.")
     compression: bool | Literal["gzip", "zstd"] = Field(True, description="Compress request bodies; true is gzip.")
     oversize: Literal["dead_letter", "truncate"] = Field(
         "dead_letter", description="What becomes of a record over 1 MB: set it aside, or cut its message."
@@ -195,6 +196,7 @@ class DatadogDestination:
         self._client = HttpClient(
             settings.url or f"https://http-intake.logs.{settings.site}",
             {"dd-api-key": settings.api_key.get_secret_value()},
+            verify=settings.validate_ssl,
             connections=settings.concurrency,
         )
 

@@ -55,7 +55,7 @@ class FakeSplunk(CloudServer):
         """What is indexed."""
         self.sent: Counter[str] = Counter()
         """How often each event was taken, by its bytes."""
-        self.questions = 0
+        self.questions: Counter[tuple[str, int]] = Counter()
         self._pending: dict[tuple[str, int], list[dict[str, Any]]] = {}
         self._next: Counter[str] = Counter()
 
@@ -123,11 +123,12 @@ class FakeSplunk(CloudServer):
         if not self.acknowledges:
             raise Refused(ACK_DISABLED)
         with self.lock:
-            self.questions += 1
             found = {}
             for ack_id in asked["acks"]:
                 # The first question comes too early, and an answered one is forgotten.
-                indexed = self._pending.pop((channel, ack_id), None) if self.questions % 2 == 0 else None
+                self.questions[channel, ack_id] += 1
+                early = self.questions[channel, ack_id] == 1
+                indexed = None if early else self._pending.pop((channel, ack_id), None)
                 self.events += indexed or []
                 found[str(ack_id)] = indexed is not None
         return Answer(200, dumped({"acks": found}))

@@ -25,9 +25,10 @@ def main() -> None:
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}"
         with Kafka() as kafka:
-            kafka.create_topic(deliver.TOPIC, 2)
-            size = deliver.fill(kafka.brokers, options.records)
-            print(f"{options.records:,} generated records of {size:.0f} bytes on average, in 2 partitions")
+            for topic, partitions in ((deliver.TOPIC, 1), (deliver.WIDE_TOPIC, 2)):
+                kafka.create_topic(topic, partitions)
+                size = deliver.fill(kafka.brokers, options.records, topic, partitions)
+            print(f"{options.records:,} generated records of {size:.0f} bytes on average")
             for rules in ("selective", "all"):
                 deliver.compare(kafka.brokers, url, options.records, rules, options.repeats)
                 text = deliver.flow_text(kafka.brokers, url, "unused", rules, "stages")

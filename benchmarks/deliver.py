@@ -18,6 +18,9 @@ from benchmarks.processes import cpu_seconds, peak_rss, stop
 from flows.sources.generate import batch
 
 TOPIC = "bench"
+"""One partition: what a single worker of a larger flow has."""
+WIDE_TOPIC = "bench-wide"
+"""Two partitions, one for each worker."""
 SELECTIVE = """
 rules:
   - {name: No debug, type: level, action: exclude, levels: [debug, trace]}
@@ -30,7 +33,7 @@ name: bench
 source: {{type: kafka, brokers: ["{brokers}"], topics: [{topic}], group: {group}}}
 {rules}
 destinations:
-  search: {{type: elasticsearch, url: "{url}", index: logs}}
+  search: {{type: elasticsearch, url: "{url}", index: logs, batch: {{flush_interval: 500ms}}}}
 dead_letter: {{directory: {directory}/dead}}
 recovery: {{directory: {directory}/recovery, interval: 2s}}
 """
@@ -115,11 +118,11 @@ def compare(brokers: str, url: str, records: int, rules: str, repeats: int) -> N
     print(f"  peak RSS of the flow's largest process {max(run.peak for run in flows) / 1e6:.0f} MB")
 
 
-def flow_text(brokers: str, url: str, directory: str, rules: str, group: str) -> str:
+def flow_text(brokers: str, url: str, directory: str, rules: str, group: str, topic: str = TOPIC) -> str:
     """Return the flow file."""
     return FLOW.format(
         brokers=brokers,
-        topic=TOPIC,
+        topic=topic,
         group=group,
         url=url,
         directory=directory,
@@ -127,22 +130,24 @@ def flow_text(brokers: str, url: str, directory: str, rules: str, group: str) ->
     )
 
 
-def run_flow(brokers: str, url: str, records: int, rules: str, *, workers: int = 1) -> Run:
+def run_flow(brokers: str, url: str, records: int, rules: str, *, workers: int = 1, topic: str = TOPIC) -> Run:
     """Run logweir over the whole topic once, as a group of its own."""
     group = f"{rules}-{time.time_ns()}"
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "flow.yaml"
-        path.write_text(flow_text(brokers, url, directory, rules, group))
+        path.write_text(flow_text(brokers, url, directory, rules, group, topic))
         run = [sys.executable, "-c", "from flows.cli import main; main()", "run", str(path)]
-        return measure([*run, "--workers", str(workers)], url, records, _drained(brokers, f"{group}.search", records))
+        return measure(
+            [*run, "--workers", str(workers)], url, records, _drained(brokers, f"{group}.search", records, topic)
+        )
 
 
-def _drained(brokers: str, group: str, records: int) -> Callable[[dict[str, float]], bool]:
+def _drained(brokers: str, group: str, records: int, topic: str) -> Callable[[dict[str, float]], bool]:
     """Return a test of whether everything was read: the group's offsets say so, once their epoch is recorded."""
     from confluent_kafka import Consumer, TopicPartition
 
     consumer = Consumer({"bootstrap.servers": brokers, "group.id": group})
-    partitions = list(consumer.list_topics(TOPIC, timeout=10).topics[TOPIC].partitions)
+    partitions = list(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
     asked = 0.0
 
     def done(now: dict[str, float]) -> bool:
@@ -151,7 +156,7 @@ def _drained(brokers: str, group: str, records: int) -> Callable[[dict[str, floa
         if time.time() - now["last"] < 0.5 or time.monotonic() - asked < 0.5:
             return False
         asked = time.monotonic()
-        committed = consumer.committed([TopicPartition(TOPIC, number) for number in partitions], timeout=10)
+        committed = consumer.committed([TopicPartition(topic, number) for number in partitions], timeout=10)
         return sum(max(0, each.offset) for each in committed) >= records
 
     return done
@@ -162,13 +167,13 @@ def workers(brokers: str, url: str, records: int, repeats: int) -> None:
     walls: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(repeats):
         for count, some in walls.items():
-            some.append(run_flow(brokers, url, records, "all", workers=count).wall)
+            some.append(run_flow(brokers, url, records, "all", workers=count, topic=WIDE_TOPIC).wall)
     one, two = (statistics.median(walls[count]) for count in (1, 2))
     print(f"workers: {records:,} records, all pass, wall time: one {one:.2f} s, two {two:.2f} s, {one / two:.2f} times")
 
 
-def fill(brokers: str, records: int) -> float:
-    """Produce the records, half to each partition; return their average size in bytes."""
+def fill(brokers: str, records: int, topic: str, partitions: int) -> float:
+    """Produce the records, as many to each partition; return their average size in bytes."""
     from confluent_kafka import Producer
 
     producer = Producer(
@@ -184,7 +189,7 @@ def fill(brokers: str, records: int) -> float:
     for start in range(0, records, 2000):
         for number, value in enumerate(batch(1, start, min(2000, records - start))):
             size += len(value)
-            producer.produce(TOPIC, value, partition=number % 2)
+            producer.produce(topic, value, partition=number % partitions)
         producer.poll(0)
     left = producer.flush(60)
     if left:

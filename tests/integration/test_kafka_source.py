@@ -103,7 +103,8 @@ class TestStart:
     def test_a_time(self, kafka: Kafka, elastic: FakeElastic, tmp_path: Path) -> None:
         """With a time the first record that was written then or later is the first that is read."""
         topic = new_name("time")
-        kafka.create_topic(topic, 2)
+        # The records are older than the week that a broker keeps them by default.
+        kafka.create_topic(topic, 2, retention_ms=-1)
         producer = Producer({"bootstrap.servers": kafka.brokers})
         for number in range(20):
             stamp = 1_790_000_000_000 + number * 1000

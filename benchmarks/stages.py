@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from flows.config import Flow
 from flows.sources.base import SourceContext
@@ -23,15 +22,8 @@ STAGES = ("consume", "decode for rules", "rules", "decode for the sink", "encode
 _BODY_BYTES = 1_000_000
 
 
-@dataclass
-class Parts:
-    """The steps of a flow for one destination, in the order of `STAGES`."""
-
-    steps: list[Callable[[Batch], Batch]]
-
-
-def parts(flow: Flow) -> Parts:
-    """Return the steps as the flow composes them."""
+def parts(flow: Flow) -> list[Callable[[Batch], Batch]]:
+    """Return the steps of a flow for one destination, in the order of `STAGES`, as the flow composes them."""
     rules = [rule for rule in flow.rules if rule.enabled]
     settings = flow.enabled["search"]
     layout = flow.source.layout()
@@ -64,7 +56,7 @@ def parts(flow: Flow) -> Parts:
             compress(bodies.pop(), "gzip")
         return batch
 
-    return Parts([decode_first, decided.filter, decode_final, encode, squeeze])
+    return [decode_first, decided.filter, decode_final, encode, squeeze]
 
 
 def shares(flow: Flow, records: int, repeats: int) -> None:
@@ -79,7 +71,7 @@ def shares(flow: Flow, records: int, repeats: int) -> None:
 
 def _run(flow: Flow, records: int, stages: int) -> float:
     """Return microseconds of CPU a record for the first stages."""
-    steps = parts(flow).steps[:stages]
+    steps = parts(flow)[:stages]
     assert isinstance(flow.source, Kafka)
     context = SourceContext(Events(), lambda: 1 << 30, lambda _count: None)
     settings = consumer_settings(flow.source.librdkafka(), f"stages-{time.time_ns()}")

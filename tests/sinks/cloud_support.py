@@ -13,7 +13,7 @@ import orjson
 from logweir.batch import Batch
 from logweir.events import Events
 from operators.decode import Decoder
-from operators.formats import LOGWEIR
+from operators.formats import LOGWEIR, Format
 from operators.projection import Projection
 from sinks.deadletter import DirectoryDeadLetters
 from sinks.decide import Policy
@@ -111,3 +111,32 @@ def engine(settings: CommonDestination, folder: Path, **changes: Any) -> Iterato
         yield made
     finally:
         made.delivery.close()
+
+
+class Encoder:
+    """Encodes records for a destination that sends nothing.
+
+    A destination is made once for the same settings: its connection pool takes longer than all else here.
+
+    Args:
+        configured: Makes the settings from what a test changes of them.
+        arrived: Epoch seconds at which every record was read.
+    """
+
+    def __init__(self, configured: Callable[..., CommonDestination], arrived: float) -> None:
+        self._configured = configured
+        self._arrived = arrived
+        self.made: dict[str, tuple[Projection, Destination]] = {}
+
+    def __call__(self, *values: bytes, layout: Format = LOGWEIR, **changes: Any) -> list[bytes]:
+        """Return the pieces of some records."""
+        name = f"{layout.name} {changes}"
+        if name not in self.made:
+            settings = self._configured(**changes)
+            projection = Projection(settings.fields(), layout)
+            self.made[name] = projection, settings.open(projection.getter, None)
+        projection, taker = self.made[name]
+        batch = Batch("logs", 0, list(values), range(len(values)), arrived=self._arrived)
+        Decoder(projection)(batch)
+        assert not batch.account.rejected
+        return taker.encode(Records(batch.values, batch.ids, batch.records, self._arrived))

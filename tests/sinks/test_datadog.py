@@ -13,11 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from logweir.batch import Batch
 from logweir.record import rfc3339
-from operators.decode import Decoder
-from operators.formats import ECS, LOGWEIR, OTEL, PINO, Format
-from operators.projection import Projection
+from operators.formats import ECS, OTEL, PINO, Format
 from sinks.datadog import (
     MAX_RECORD_BYTES,
     MAX_REQUEST_BYTES,
@@ -26,7 +23,7 @@ from sinks.datadog import (
     DatadogDestination,
     read_answer,
 )
-from sinks.destination import Delivered, Hold, Invalid, Outcome, Records, Retry, TooLarge
+from sinks.destination import Delivered, Hold, Invalid, Outcome, Retry, TooLarge
 from sinks.http import Response
 from sinks.window import TOO_NEW, TOO_OLD
 from tests.servers.cloud import Answer
@@ -39,7 +36,7 @@ from tests.servers.datadog import (
     UNAVAILABLE,
     FakeDatadog,
 )
-from tests.sinks.cloud_support import ODD, engine
+from tests.sinks.cloud_support import ODD, Encoder, engine
 
 KEY = "pl4nted-api-k3y"
 ARRIVED = 1_790_000_000.0
@@ -59,22 +56,7 @@ def configured(url: str = "http://127.0.0.1:9", **changes: Any) -> Datadog:
     return TypeAdapter(Datadog).validate_python({"type": "datadog", "api_key": KEY, "url": url, **changes})
 
 
-MADE: dict[str, tuple[Projection, DatadogDestination]] = {}
-"""Destinations that only encode: each has a connection pool, which takes longer to make than all else here."""
-
-
-def encoded(*values: bytes, layout: Format = LOGWEIR, **changes: Any) -> list[bytes]:
-    """Return the pieces of some records."""
-    name = f"{layout.name} {changes}"
-    if name not in MADE:
-        settings = configured(**changes)
-        projection = Projection(settings.fields(), layout)
-        MADE[name] = projection, settings.open(projection.getter, None)
-    projection, taker = MADE[name]
-    batch = Batch("logs", 0, list(values), range(len(values)), arrived=ARRIVED)
-    Decoder(projection)(batch)
-    assert not batch.account.rejected
-    return taker.encode(Records(batch.values, batch.ids, batch.records, ARRIVED))
+encoded = Encoder(configured, ARRIVED)
 
 
 def log(value: bytes, **changes: Any) -> dict[str, Any]:

@@ -12,12 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from logweir.batch import Batch
-from operators.decode import Decoder
-from operators.formats import LOGWEIR, PINO, Format
-from operators.projection import Projection
+from operators.formats import PINO
 from sinks.decide import Policy
-from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Records, Retry, TooLarge
+from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
 from sinks.http import Response
 from sinks.splunk import Splunk, SplunkDestination
 from sinks.splunk_answers import EventNumbers, read_answer
@@ -36,7 +33,7 @@ from tests.servers.splunk import (
     UNAUTHORIZED,
     FakeSplunk,
 )
-from tests.sinks.cloud_support import ODD, engine
+from tests.sinks.cloud_support import ODD, Encoder, engine
 
 TOKEN = "pl4nted-t0ken"
 ARRIVED = 1_790_000_000.0
@@ -55,22 +52,7 @@ def configured(url: str = "http://127.0.0.1:9", **changes: Any) -> Splunk:
     return TypeAdapter(Splunk).validate_python({"type": "splunk", "token": TOKEN, "url": url, **changes})
 
 
-MADE: dict[str, tuple[Projection, SplunkDestination]] = {}
-"""Destinations that only encode: each has a connection pool, which takes longer to make than all else here."""
-
-
-def encoded(*values: bytes, layout: Format = LOGWEIR, **changes: Any) -> list[bytes]:
-    """Return the pieces of some records."""
-    name = f"{layout.name} {changes}"
-    if name not in MADE:
-        settings = configured(**changes)
-        projection = Projection(settings.fields(), layout)
-        MADE[name] = projection, settings.open(projection.getter, None)
-    projection, taker = MADE[name]
-    batch = Batch("logs", 0, list(values), range(len(values)), arrived=ARRIVED)
-    Decoder(projection)(batch)
-    assert not batch.account.rejected
-    return taker.encode(Records(batch.values, batch.ids, batch.records, ARRIVED))
+encoded = Encoder(configured, ARRIVED)
 
 
 def numbered(count: int, *poison: int) -> list[bytes]:
@@ -168,7 +150,9 @@ class TestEncode:
         with patch("sinks.splunk._SECONDS_LIMIT", 10):
             for second in range(50):
                 encoded(b'{"timestamp":"2026-01-02T03:04:%02d.000Z"}' % second, source="bound")
-        assert len(MADE["logweir {'source': 'bound'}"][1]._seconds) <= 10
+        taker = encoded.made["logweir {'source': 'bound'}"][1]
+        assert isinstance(taker, SplunkDestination)
+        assert len(taker._seconds) <= 10
 
     def test_other_programs_logs(self) -> None:
         """Level, time and host are found where their format has them."""

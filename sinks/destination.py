@@ -105,6 +105,8 @@ class Hold:
 
 
 Outcome = Delivered | Partial | Retry | TooLarge | Invalid | Hold
+Probed = Delivered | Retry | Hold
+"""What a health check finds: it would take records, it can't be reached or is busy, or a person has to mend something."""
 
 
 @runtime_checkable
@@ -141,6 +143,14 @@ class Destination(Protocol):
 
     def send(self, body: bytes, count: int) -> Outcome:
         """Deliver one compressed body of `count` records. May block up to the timeout; raises only for defects."""
+        ...
+
+    def probe(self) -> Probed:
+        """Check health by the cheapest authenticated call that the service has. Sends no record and changes nothing.
+
+        May block up to the timeout; raises only for defects. Called beside `send`, also before the first one and by
+        `logweir check --connect`, which sends nothing at all: `open` must not make files, topics or tables.
+        """
         ...
 
     def checkpoint(self) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import yaml
 from click.testing import CliRunner
 
 from flows.cli import main
-from flows.config import load
+from flows.config import LoadedFlow, load
+from sinks import SINKS, load_sink
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ENVIRONMENT = {
     "ELASTIC_URL": "http://localhost:9200",
     "ELASTIC_API_KEY": "id:key",
@@ -38,24 +40,42 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def name(value: Any) -> str | None:
     """Return what a parametrized test is called."""
-    return value.name if isinstance(value, Path) else value.strip().splitlines()[0][:40]
+    return str(value.relative_to(ROOT)) if isinstance(value, Path) else value.strip().splitlines()[0][:40]
 
 
-@pytest.mark.parametrize(("page", "text"), [(page, text) for page in PAGES for text in blocks(page, "yaml")], ids=name)
-def test_yaml(page: Path, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each block is a whole flow, or becomes one with what every flow needs."""
+@pytest.fixture
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], LoadedFlow | None]:
+    """Read a block as a whole flow, or as one with what every flow needs; None when it is a comment."""
     secret = tmp_path / "kafka"
     secret.write_text("secret")
     monkeypatch.setenv("ELASTIC_URL", ENVIRONMENT["ELASTIC_URL"])
-    text = text.replace("/run/secrets/kafka", str(secret))
-    data = yaml.safe_load(text)
-    if data is None:  # a comment
-        return
-    if isinstance(data, list):
-        data = {"rules": data}
-    if not BASE.keys() <= data.keys():
-        text = yaml.safe_dump({**BASE, **data})
-    load(text, page.name, ENVIRONMENT)
+
+    def reader(text: str, page: Path) -> LoadedFlow | None:
+        text = text.replace("/run/secrets/kafka", str(secret))
+        data = yaml.safe_load(text)
+        if data is None:
+            return None
+        if isinstance(data, list):
+            data = {"rules": data}
+        if not BASE.keys() <= data.keys():
+            text = yaml.safe_dump({**BASE, **data})
+        return load(text, page.name, ENVIRONMENT)
+
+    return reader
+
+
+@pytest.mark.parametrize(("page", "text"), [(page, text) for page in PAGES for text in blocks(page, "yaml")], ids=name)
+def test_yaml(page: Path, text: str, read: Callable[[str, Path], LoadedFlow | None]) -> None:
+    """Each block is a whole flow, or becomes one with what every flow needs."""
+    read(text, page)
+
+
+@pytest.mark.parametrize("kind", SINKS)
+def test_page_of_each_destination(kind: str, read: Callable[[str, Path], LoadedFlow | None]) -> None:
+    """Each type of destination has a page of its own, with an example that sends to it."""
+    page = ROOT / "docs" / "destinations" / f"{kind}.md"
+    examples = [loaded.flow for text in blocks(page, "yaml") if (loaded := read(text, page))]
+    assert [each for flow in examples for each in flow.destinations.values() if isinstance(each, load_sink(kind))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -27,7 +27,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from logweir.record import epoch_seconds
 from logweir.units import Bytes
 from sinks.cloudwatch_answers import KEYS, MISSING, read_answer, read_error
-from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Partial, Records, Retry
+from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Partial, Probed, Records, Retry, probed
 from sinks.http import ANSWER_SECONDS, CONNECT_SECONDS
 from sinks.settings import BatchSettings, CommonDestination, env_field
 
@@ -168,6 +168,17 @@ class CloudWatchDestination:
                 return _remaining(outcome, parts[number:], rejected) if number else outcome
         return Partial(rejected) if rejected else Delivered()
 
+    def probe(self) -> Probed:
+        """Look for the group and the stream. Credentials that may only write aren't told, and are proven by that."""
+        found = self._call("describe_log_streams")
+        if isinstance(found, bytes):
+            return self._found(found)
+        if isinstance(found, Hold) and "AccessDenied" in found.issue:
+            return Delivered()
+        if self._settings.create and isinstance(found, Hold) and MISSING in found.issue:
+            return Delivered()
+        return probed(found)
+
     def checkpoint(self) -> None:
         """Keep no state: the service keeps none to resume from."""
 
@@ -203,8 +214,10 @@ class CloudWatchDestination:
 
     def _call(self, operation: str, body: bytes = b"") -> bytes | Outcome:
         """Call an operation; return the body of its answer, or what its failure means."""
-        names = {"logGroupName": self._settings.log_group}
-        if operation != "create_log_group":
+        names: dict[str, Any] = {"logGroupName": self._settings.log_group}
+        if operation == "describe_log_streams":
+            names |= {"logStreamNamePrefix": self._settings.log_stream, "limit": 1}
+        elif operation != "create_log_group":
             names["logStreamName"] = self._settings.log_stream
         self._exchange.body, self._exchange.answer = body, b""
         try:
@@ -216,6 +229,16 @@ class CloudWatchDestination:
                 self._client = None
             return outcome
         return bytes(self._exchange.answer)
+
+    def _found(self, answer: bytes) -> Probed:
+        """Return whether the stream is there: names are in order, so it comes before those that it begins."""
+        try:
+            streams = [each["logStreamName"] for each in orjson.loads(answer).get("logStreams") or ()]
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return Retry(f"not an answer of DescribeLogStreams: {answer[:500].decode(errors='replace').strip()}")
+        if self._settings.create or self._settings.log_stream in streams:
+            return Delivered()
+        return Hold(f"log_stream {self._settings.log_stream} isn't there: create it, or set `create: true`")
 
     def _connected(self) -> Any:
         """Return boto3's client, made with the first request."""

@@ -8,6 +8,7 @@ flow ends with an error that says so, instead of holding records for a reader th
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from pydantic import Field
 
 from logweir.errors import DestinationError
 from logweir.record import LevelTable, epoch_seconds, rfc3339
-from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Records
+from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records
 from sinks.settings import CommonDestination
 
 _FIELDS = (
@@ -134,6 +135,17 @@ class Terminal:
                 msg = f"write standard output: {error.strerror}, in the midst of a line"
                 raise DestinationError(msg) from error
             return Hold(f"write standard output: {error.strerror}: check where it is redirected to")
+        return Delivered()
+
+    def probe(self) -> Probed:
+        """Look whether standard output is open, and somebody reads it."""
+        poll = select.poll()
+        poll.register(self._descriptor, 0)
+        for _, event in poll.poll(0):
+            if event & select.POLLNVAL:
+                return Hold("standard output is closed: start logweir with one")
+            if event & select.POLLERR:
+                return Hold("standard output is closed: whoever read it has ended")
         return Delivered()
 
     def checkpoint(self) -> None:

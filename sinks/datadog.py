@@ -26,7 +26,19 @@ from pydantic import Field, field_validator
 
 from logweir.batch import Batch
 from logweir.record import epoch_seconds, rfc3339
-from sinks.destination import Delivered, Getter, Hold, Invalid, Limits, Outcome, Records, Retry, TooLarge
+from sinks.destination import (
+    Delivered,
+    Getter,
+    Hold,
+    Invalid,
+    Limits,
+    Outcome,
+    Probed,
+    Records,
+    Retry,
+    TooLarge,
+    probed,
+)
 from sinks.heads import Heads, Levels, said
 from sinks.http import HttpClient, Response
 from sinks.secret import HeaderSecret
@@ -239,6 +251,12 @@ class DatadogDestination:
         del count
         answer = self._client.request("POST", _PATH, body, self._headers)
         return read_answer(answer) if isinstance(answer, Response) else answer
+
+    def probe(self) -> Probed:
+        """Send what Datadog's agent sends to check the way and the key without sending logs: an empty object."""
+        headers = {"content-type": "application/json"}
+        answer = self._client.request("POST", _PATH, b"{}", headers)
+        return probed(read_answer(answer)) if isinstance(answer, Response) else answer
 
     def checkpoint(self) -> None:
         """Keep no state."""

@@ -106,7 +106,23 @@ class Hold:
 
 Outcome = Delivered | Partial | Retry | TooLarge | Invalid | Hold
 Probed = Delivered | Retry | Hold
-"""What a health check finds: it would take records, it can't be reached or is busy, or a person has to mend something."""
+"""What a health check finds: it takes records, it can't be reached or is busy, or a person has to mend something."""
+
+
+def probed(outcome: Outcome) -> Probed:
+    """Return what an answer to a health check says, where it is read as an answer to records is."""
+    match outcome:
+        case Delivered() | Retry() | Hold():
+            return outcome
+        case Partial(issue=issue) if issue:
+            return Hold(issue)
+        case Partial(reason=reason, after=after) if reason:
+            return Retry(reason, after)
+        case Partial(rejected=rejected) if rejected:
+            return Hold(next(iter(rejected.values()))[1])
+        case TooLarge(reason=reason) | Invalid(reason=reason):
+            return Hold(reason)
+    return Delivered()
 
 
 @runtime_checkable

@@ -34,9 +34,11 @@ from sinks.destination import (
     Limits,
     Outcome,
     Partial,
+    Probed,
     Records,
     Retry,
     TooLarge,
+    probed,
 )
 from sinks.http import HttpClient, Response
 from sinks.settings import CommonDestination, env_field
@@ -197,6 +199,14 @@ class ElasticsearchDestination:
         """Send one `_bulk` request."""
         answer = self._client.request("POST", self._path, body, self._headers)
         return read_answer(answer, count) if isinstance(answer, Response) else answer
+
+    def probe(self) -> Probed:
+        """Send a `_bulk` request without any document: it is refused for that, once it has been let in."""
+        answer = self._client.request("POST", self._path, b"\n", {"content-type": "application/x-ndjson"})
+        if not isinstance(answer, Response):
+            return answer
+        outcome = read_answer(answer, 0)
+        return Delivered() if isinstance(outcome, Invalid) else probed(outcome)
 
     def checkpoint(self) -> None:
         """Keep no state: the documents' ids make a repetition harmless."""

@@ -23,7 +23,7 @@ from pydantic import Field, field_validator
 
 from logweir.errors import DestinationError
 from logweir.units import Bytes, Duration
-from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Records, Retry
+from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records, Retry
 from sinks.settings import CommonDestination
 
 _REMEDIES = {
@@ -116,7 +116,6 @@ class FileDestination:
         self._rotation = 0
         self._torn: int | None = None
         """The size to cut the file to before anything is written: a write failed half way."""
-        self._ready()  # what is in the way is told by the first request, so that the flow starts and waits
 
     def encode(self, records: Records) -> list[bytes]:
         """Return the records as they are."""
@@ -140,12 +139,24 @@ class FileDestination:
             return self._outcome(error)
         return Delivered()
 
+    def probe(self) -> Probed:
+        """Look whether the file can be written, or made. Makes nothing."""
+        try:
+            _writable(self._path, renames=bool(self._rotate_bytes or self._rotate_interval))
+        except OSError as error:
+            return self._outcome(error)
+        return Delivered()
+
     def checkpoint(self) -> Checkpoint | None:
         """Make it durable, and return what to cut back to.
 
         Raises:
             DestinationError: It can't be made durable; the flow must go on from the checkpoint before.
         """
+        # Before any record too: what is newer than the last checkpoint goes, and what comes can be taken back. What is
+        # in the way of that is told by the next request.
+        with suppress(OSError):
+            self._open()
         if self._descriptor is None:
             return self._resume
         try:
@@ -170,12 +181,6 @@ class FileDestination:
                 self._mend(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = None
-
-    def _ready(self) -> None:
-        try:
-            self._open()
-        except OSError as error:
-            self._outcome(error)
 
     def _open(self) -> int:
         """Return the open file; the first time, what is newer than the checkpoint is taken back."""
@@ -248,10 +253,38 @@ class FileDestination:
         self.close()
         _sync_directory(self._path.parent)
 
-    def _outcome(self, error: OSError) -> Outcome:
+    def _outcome(self, error: OSError) -> Retry | Hold:
         remedy = _REMEDIES.get(error.errno or 0)
         said = f"{error.filename or self._path}: {error.strerror or error}"
         return Hold(f"{said}: {remedy}") if remedy else Retry(said)
+
+
+def _writable(path: Path, *, renames: bool) -> None:
+    """Raise what would keep a file from being written, or made; its directory, where missing, would be made too.
+
+    Args:
+        path: The file.
+        renames: Whether finished files are renamed, which a directory has to permit.
+    """
+    if path.is_dir():
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    directory = path.parent
+    while not directory.exists() and directory != directory.parent:
+        directory = directory.parent
+    if not directory.is_dir():
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
+    space = os.statvfs(directory)
+    there = path.exists()
+    needed = {path: os.W_OK} if there else {}
+    if renames or not there:
+        needed[directory] = os.W_OK | os.X_OK
+    for place, access in needed.items():
+        if not os.access(place, access):
+            code = errno.EROFS if space.f_flag & os.ST_RDONLY else errno.EACCES
+            raise OSError(code, os.strerror(code), str(place))
+    # File systems such as /proc have no blocks at all.
+    if space.f_blocks and not space.f_bavail:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
 
 
 def _finished(path: Path) -> dict[int, Path]:

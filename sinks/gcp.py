@@ -14,6 +14,7 @@ Protocol: "Method: entries.write", "LogEntry" and "Quotas and limits" in the Clo
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from datetime import date
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from logweir.record import OTEL_LEVELS, PINO_LEVELS, LevelTable, epoch_seconds, rfc3339
 from logweir.settings import StrictModel
-from sinks.destination import Getter, Limits, Outcome, Records
+from sinks.destination import Getter, Limits, Outcome, Probed, Records, probed
 from sinks.gcp_answers import read_answer
 from sinks.http import HttpClient, Response
 from sinks.settings import CommonDestination, env_field, from_environment
@@ -212,16 +213,25 @@ class GcpDestination:
 
     def send(self, body: bytes, count: int) -> Outcome:
         """Send one entries:write request."""
+        return self._write(body, count, self._headers)
+
+    def _write(self, body: bytes, count: int, headers: dict[str, str]) -> Outcome:
         token = self._tokens.headers()
         if not isinstance(token, dict):
             return token
-        answer = self._client.request("POST", "/v2/entries:write", body, {**self._headers, **token})
+        answer = self._client.request("POST", "/v2/entries:write", body, {**headers, **token})
         if not isinstance(answer, Response):
             return answer
         if answer.status == 401:  # noqa: PLR2004
             # A key that was mended is found by new credentials alone.
             self._tokens.forget()
         return read_answer(answer, count)
+
+    def probe(self) -> Probed:
+        """Have the service check one entry without writing it: `dryRun`. It needs the permission to write alone."""
+        entry = {"jsonPayload": {}, "timestamp": rfc3339(time.time()), "severity": "DEFAULT"}
+        body = b'%b%b],"dryRun":true}' % (self._head, orjson.dumps(entry))
+        return probed(self._write(body, 1, {"content-type": "application/json"}))
 
     def checkpoint(self) -> None:
         """Keep no state: the entries' ids make a repetition harmless."""

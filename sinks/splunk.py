@@ -26,12 +26,12 @@ from pydantic import Field, field_validator
 
 from logweir.record import epoch_seconds
 from logweir.units import Duration
-from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Records, Retry
+from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records, Retry, probed
 from sinks.heads import Heads, Levels, said
 from sinks.http import HttpClient, Response
 from sinks.secret import HeaderSecret
 from sinks.settings import CommonDestination, env_field
-from sinks.splunk_answers import NO_ACKNOWLEDGEMENT, EventNumbers, Reply, read_answer
+from sinks.splunk_answers import NO_ACKNOWLEDGEMENT, NO_DATA, EventNumbers, Reply, read_answer
 
 FIRST_POLL_SECONDS = 0.1
 LONGEST_POLL_SECONDS = 5.0
@@ -39,6 +39,7 @@ LONGEST_POLL_SECONDS = 5.0
 
 _EVENT = "/services/collector/event"
 _ACK = "/services/collector/ack"
+_HEALTH = "/services/collector/health"
 _COLLECTOR = re.compile(r"/services/collector(/event|/raw)?(/1\.0)?/?$")
 _SECONDS_LIMIT = 10_000
 """Bounds the cache of seconds, whatever the timestamps are."""
@@ -162,6 +163,24 @@ class SplunkDestination:
         if self._settings.ack and isinstance(outcome, Delivered):
             return self._acknowledged(Reply(answer).ack_id)
         return outcome
+
+    def probe(self) -> Probed:
+        """Ask whether the collector is healthy, and send an event request without any event, which tests the token."""
+        health = self._client.request("GET", _HEALTH)
+        if not isinstance(health, Response):
+            return health
+        if health.status == 503:  # noqa: PLR2004
+            return Retry(Reply(health).reason, health.retry_after())
+        if self._settings.ack:
+            refusal = self._ask_for_acknowledgement()
+            return Delivered() if refusal is None else probed(refusal)
+        headers = {"content-type": "application/json"}
+        answer = self._client.request("POST", _EVENT, b"", headers)
+        if not isinstance(answer, Response):
+            return answer
+        if Reply(answer).code == NO_DATA:
+            return Delivered()
+        return probed(read_answer(answer, 1, EventNumbers(), acknowledged=False))
 
     def checkpoint(self) -> None:
         """Keep no state."""

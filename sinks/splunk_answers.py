@@ -12,6 +12,9 @@ from sinks.http import Response
 
 NO_ACKNOWLEDGEMENT = "the token has no indexer acknowledgement: enable it for the token in Splunk, or set ack: false"
 
+NO_DATA = 5
+"""The code of the answer to a request without events; the token was looked at before that."""
+
 _TAKEN = {0, 24, 25}
 """Success; 24 and 25 say beside it that a queue is nearly full."""
 _ISSUES = {

@@ -149,3 +149,18 @@ def test_writes_one_request_whole() -> None:
         Terminal(None, writer).send(b"{}\n", 1)
     os.close(writer)
     assert isinstance(Terminal(None, writer).send(b"{}\n", 1), Hold)
+
+
+def test_a_closed_output_is_found() -> None:
+    """A health check tells whether somebody reads standard output, and writes nothing to find out."""
+    read, write = os.pipe()
+    terminal = Terminal(None, write)
+    assert terminal.probe() == Delivered()
+    os.close(read)
+    found = terminal.probe()
+    assert isinstance(found, Hold)
+    assert "whoever read it has ended" in found.issue
+    os.close(write)
+    found = terminal.probe()
+    assert isinstance(found, Hold)
+    assert "standard output is closed" in found.issue

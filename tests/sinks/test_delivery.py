@@ -18,7 +18,7 @@ from logweir.events import Events
 from sinks.deadletter import DirectoryDeadLetters
 from sinks.decide import Policy
 from sinks.delivery import Delivering, Delivery
-from sinks.destination import Delivered, Hold, Invalid, Limits, Outcome, Partial, Records, Retry, TooLarge
+from sinks.destination import Delivered, Hold, Invalid, Limits, Outcome, Partial, Probed, Records, Retry, TooLarge
 from sinks.flight import Flight
 
 FAST = Policy(max_retries=2, backoff=0.01, max_backoff=0.02)
@@ -60,6 +60,10 @@ class Script:
                     skipped = {*outcome.rejected, *outcome.retry}
                     self.taken.update(value for index, value in enumerate(values) if index not in skipped)
         return outcome
+
+    def probe(self) -> Probed:
+        """Be well."""
+        return Delivered()
 
     def checkpoint(self) -> None:
         """Keep no state."""

@@ -69,6 +69,7 @@ def test_takes_back_across_rotations(tmp_path: Path) -> None:
         put(first, value)
     assert everything(path) == [b"1", b"2", b"3", b"4", b"5", b"6", b"7"]
     second = opened(path, state, rotate_bytes=4)
+    assert second.checkpoint() == state
     assert everything(path) == [b"1", b"2"]
     for value in (b"3", b"4", b"5"):
         put(second, value)
@@ -95,6 +96,7 @@ def test_every_record_once(tmp_path_factory: pytest.TempPathFactory, steps: list
             if step == "stop":
                 destination.close()
             destination, number = opened(path, state, **options), safe
+    destination.checkpoint()
     assert everything(path) == [b"%d" % each for each in range(number)]
     shutil.rmtree(path.parent)
 
@@ -239,3 +241,17 @@ def test_path_must_name_a_file(path: str) -> None:
     """A path that can only be a directory is a finding."""
     with pytest.raises(ValidationError, match="must name a file"):
         File.model_validate({"type": "file", "path": path})
+
+
+def test_opening_makes_nothing(tmp_path: Path) -> None:
+    """Neither opening nor a health check makes a directory or a file, or takes anything back."""
+    path = tmp_path / "a" / "out.ndjson"
+    destination = opened(path)
+    assert destination.probe() == Delivered()
+    destination.close()
+    assert not list(tmp_path.iterdir())
+    first = opened(path)
+    state = first.checkpoint()
+    put(first, b"1")
+    assert opened(path, state).probe() == Delivered()
+    assert path.read_bytes() == b"1\n"

@@ -14,8 +14,7 @@ from operators.decode import Decoder
 from operators.formats import LOGWEIR
 from operators.projection import Projection
 from operators.rules import compile_rules, fields_of
-
-EXAMPLES = sorted((Path(__file__).parents[2] / "deploy" / "examples").glob("*.yaml"))
+from tests.examples import ENVIRONMENT, EXAMPLES, placed
 
 HEAD = "name: a\nsource: {type: stdin}\ndestinations:\n  out: {type: console}\nrules:\n"
 
@@ -42,9 +41,9 @@ def test_position() -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_examples(path: Path) -> None:
+def test_examples(path: Path, tmp_path: Path) -> None:
     """The example flows have nothing that can't act."""
-    assert warnings(load(path, environment={})) == []
+    assert warnings(load(placed(path, tmp_path), environment=ENVIRONMENT)) == []
 
 
 def test_nothing_to_warn_of() -> None:

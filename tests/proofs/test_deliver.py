@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import scenarios
-from tests.flowing import ROOT
+from tests.examples import ENVIRONMENT, EXAMPLES, placed
 from tests.servers.elastic import FakeElastic
 from tests.servers.kafka import Kafka
 from tests.servers.opensearch import OpenSearch
@@ -135,9 +135,12 @@ def test_a_flow_starts_quickly(kafka: Kafka, elastic: FakeElastic, tmp_path: Pat
     assert max(took) < FIRST_RECORD_SECONDS
 
 
-@pytest.mark.parametrize("example", sorted((ROOT / "deploy" / "examples").glob("*.yaml")), ids=lambda path: path.stem)
-def test_check_answers_at_once(example: Path) -> None:
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_check_answers_at_once(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`logweir check` answers within half a second."""
+    for variable, value in ENVIRONMENT.items():
+        monkeypatch.setenv(variable, value)
+    example = placed(example, tmp_path)
     took = sorted(scenarios.check_seconds(example) for _ in range(5))
     say(f"logweir check {example.name}: {statistics.median(took):.2f} s, {took[-1]:.2f} s at most")
     assert statistics.median(took) < CHECK_SECONDS

@@ -74,10 +74,11 @@ class KafkaPart(SourcePartition):
     def take(self, messages: list[Message]) -> None:
         """Make a batch of some messages of this partition, in order."""
         topic, number = self.key
-        offsets: list[int] | range = list(map(_OFFSET, messages))
-        first, last = offsets[0], offsets[-1]
-        if last - first == len(offsets) - 1:
-            offsets = range(first, last + 1)
+        first, last = _OFFSET(messages[0]), _OFFSET(messages[-1])
+        # They ascend, so as many as lie between the first and the last are all of them.
+        offsets: list[int] | range = range(first, last + 1)
+        if len(offsets) != len(messages):
+            offsets = list(map(_OFFSET, messages))
         self.position = last + 1
         values: list[Any] = list(map(_VALUE, messages))
         account = None

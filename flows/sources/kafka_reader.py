@@ -164,6 +164,8 @@ class _Reader:
             {**settings, "error_cb": self._on_error, "logger": context.events.logger("source.log")}
         )
         self._parts: dict[tuple[str, int], KafkaPart] = {}
+        self._read: set[tuple[str, int]] = set()
+        """The partitions that were ever assigned: messages of others can't come."""
         self.buffered = 0
         """Bytes that wait in the buffers of all partitions."""
         self._mean_bytes = 1
@@ -214,13 +216,20 @@ class _Reader:
             return 0
         if any(map(Message.error, messages)):
             messages = [message for message in messages if not self._failed(message)]
+            if not messages:
+                return 0
         before = self.buffered
         self._share(messages)
-        self._mean_bytes = max(1, (self.buffered - before) // len(messages)) if messages else 1
+        self._mean_bytes = max(1, (self.buffered - before) // len(messages))
         return len(messages)
 
     def _share(self, messages: list[Message]) -> None:
         """Give each partition its messages."""
+        if len(self._read) == 1:
+            (key,) = self._read
+            if key in self._parts:
+                self._parts[key].take(messages)
+            return
         single = len(self._topics) == 1
         places: list[Any] = list(map(_PARTITION, messages))
         if not single:
@@ -272,6 +281,7 @@ class _Reader:
             if fresh:
                 self._place(fresh)
             self._close_gaps()
+            self._read |= self._parts.keys()
             self._consumer.assign(
                 [TopicPartition(*key, part.position) for key, part in self._parts.items() if part.position is not None]
             )

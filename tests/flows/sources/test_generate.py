@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from itertools import islice
+from statistics import mean
 from typing import Any
 
 import bytewax.operators as op
@@ -55,6 +56,11 @@ def test_records_are_what_the_design_says() -> None:
             assert (len(record["trace"]["traceId"]), len(record["trace"]["spanId"])) == (32, 16)
     traces = Counter(record["trace"]["traceId"] for record in parsed if "trace" in record)
     assert 2 < sum(traces.values()) / len(traces) < 6
+
+
+def test_records_have_half_a_kilobyte() -> None:
+    """A record has 500 bytes on average, which is what figures per record are about."""
+    assert round(mean(map(len, batch(1, 0, 20_000))), -1) == 500
 
 
 def test_ids_are_unique_and_in_order() -> None:

@@ -15,6 +15,7 @@ SINKS: dict[str, str] = {
     "elasticsearch": "sinks.elasticsearch:Elasticsearch",
     "file": "sinks.file:File",
     "gcp": "sinks.gcp:Gcp",
+    "http": "sinks.http_endpoint:HttpEndpoint",
     "splunk": "sinks.splunk:Splunk",
 }
 """type -> module:class of its settings. Only what a flow file names is imported."""

@@ -27,6 +27,7 @@ ENVIRONMENT = {
     "GCP_PRIVATE_KEY": "key",
     "SPLUNK_HEC_URL": "http://localhost:8088",
     "SPLUNK_HEC_TOKEN": "token",
+    "COLLECTOR_TOKEN": "token",
 }
 BASE = {"name": "page", "source": {"type": "stdin"}, "destinations": {"out": {"type": "console"}}}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -58,7 +58,7 @@ class CloudServer:
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
 
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Return the answer to one POST; names of headers are in lower case.
+        """Return the answer to one POST or PUT; names of headers are in lower case, `:method` stands among them.
 
         Raises:
             Refused: It is answered with an error.
@@ -76,6 +76,11 @@ class CloudServer:
             return self.answer(path, headers, body)
         except Refused as refused:
             return refused.answer
+
+    def look(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        """Return the answer to a GET or a HEAD, by which nothing is sent."""
+        del method, path, headers
+        return Answer(405)
 
     def violated(self, what: str) -> None:
         """Note a request that no client of ours may ever send."""
@@ -119,9 +124,20 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: tests read the counters."""
 
     def do_POST(self) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        body = self.rfile.read(int(headers["content-length"]))
-        answer = self.server.cloud.handle(self.path, headers, body)
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self._reply(self.server.cloud.handle(self.path, self._named(), body))
+
+    do_PUT = do_POST  # noqa: N815  # the base class names it
+
+    def do_GET(self) -> None:
+        self._reply(self.server.cloud.look(self.command, self.path, self._named()))
+
+    do_HEAD = do_GET  # noqa: N815  # the base class names it
+
+    def _named(self) -> dict[str, str]:
+        return {":method": self.command, **{name.lower(): value for name, value in self.headers.items()}}
+
+    def _reply(self, answer: Answer) -> None:
         if answer.close:
             self.close_connection = True
             return
@@ -129,7 +145,8 @@ class _Handler(BaseHTTPRequestHandler):
         lines += [f"{name}: {value}" for name, value in {"Content-Type": "application/json", **answer.headers}.items()]
         lines += [f"Content-Length: {len(answer.body)}"]
         # One write: two would wait for the client's delayed acknowledgement.
-        self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body)
+        body = b"" if self.command == "HEAD" else answer.body
+        self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
 
 def dumped(value: Any) -> bytes:

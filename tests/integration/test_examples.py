@@ -106,6 +106,34 @@ def test_over_kafka(
     assert datadog == search & levels["info warn error fatal" if least == "info" else "warn error fatal"]
 
 
+@pytest.mark.kafka
+def test_container(kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flow of the compose file writes what its rules let through to its volume."""
+    monkeypatch.setenv("KAFKA_BROKERS", kafka.brokers)
+    monkeypatch.setenv("LOGWEIR_LISTEN", "127.0.0.1:0")
+    topic, levels = new_name("container"), Levels()
+    path = placed(BY_NAME["container"], tmp_path)
+    flow = yaml.safe_load(path.read_text())
+    flow["source"] |= {"topics": [topic], "group": topic}
+    flow["destinations"]["disk"]["path"] = str(tmp_path / "logs.ndjson")
+    flow["dead_letter"] = {"topic_prefix": f"{topic}.dead."}
+    flow["recovery"] = {"directory": str(tmp_path / "recovery"), "interval": "500ms"}
+    path.write_text(json.dumps(flow))
+    with Feed(kafka, topic, judge=levels) as feed:
+        feed.send(1000)
+    with Running(path) as running:
+        for destination in ("screen", "disk"):
+            running.drain(kafka, topic, f"{topic}.{destination}")
+        assert running.stop() == 0
+    ids = [json.loads(line)["id"] for line in (tmp_path / "logs.ndjson").read_text().splitlines()]
+    ledgers = running.ledgers()
+    assert twice(ids) == []
+    assert levels["info warn error fatal"] <= set(ids)
+    assert not levels["trace"] & set(ids)
+    assert (ledgers["disk"].delivered, ledgers["disk"].in_flight) == (len(ids), 0)
+    assert (ledgers["screen"].delivered, ledgers["screen"].in_flight) == (len(levels["warn error fatal"]), 0)
+
+
 def test_secrets_are_not_told(tmp_path: Path) -> None:
     """What `logweir check` prints of an example holds none of its secrets."""
     path = placed(BY_NAME["production"], tmp_path)

@@ -26,7 +26,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from logweir.record import epoch_seconds
 from logweir.units import Bytes
-from sinks.cloudwatch_answers import KEYS, MISSING, read_answer, read_error
+from sinks.cloudwatch_answers import MISSING, read_answer, read_error, read_exception
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Partial, Probed, Records, Retry, probed
 from sinks.http import ANSWER_SECONDS, CONNECT_SECONDS
 from sinks.settings import BatchSettings, CommonDestination, env_field
@@ -42,6 +42,7 @@ _TIME_WIDTH = EVENT_OVERHEAD - 1
 service's own formula."""
 _LATEST = 10**15 - 1
 _GROUP = re.compile(r"[.\-_/#A-Za-z0-9]{1,512}")
+_DENIED = re.compile(r"\d+ AccessDenied")
 _STREAM = re.compile(r"[^:*]{1,512}")
 
 
@@ -173,7 +174,7 @@ class CloudWatchDestination:
         found = self._call("describe_log_streams")
         if isinstance(found, bytes):
             return self._found(found)
-        if isinstance(found, Hold) and "AccessDenied" in found.issue:
+        if isinstance(found, Hold) and _DENIED.match(found.issue):
             return Delivered()
         if self._settings.create and isinstance(found, Hold) and MISSING in found.issue:
             return Delivered()
@@ -224,7 +225,8 @@ class CloudWatchDestination:
             getattr(self._connected(), operation)(**names)
         except Exception as error:  # noqa: BLE001  whatever boto3 raises is the outcome of a request, told in words
             outcome = self._failure(error)
-            if isinstance(outcome, Hold) and MISSING not in outcome.issue:
+            told = MISSING if operation != "describe_log_streams" else f"{MISSING}|AccessDenied"
+            if isinstance(outcome, Hold) and not re.search(told, outcome.issue):
                 # Credentials that were mended are found by a new client alone.
                 self._client = None
             return outcome
@@ -286,16 +288,7 @@ class CloudWatchDestination:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             code = str(problem.get("Code", ""))
             return read_error(int(status), code, self._without_secrets(problem.get("Message")))
-        said = self._without_secrets(f"{type(error).__name__}: {error}")
-        if isinstance(error, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return Hold(f"{said}: check endpoint_url and the certificate; AWS_CA_BUNDLE names other authorities")
-        if isinstance(error, exceptions.NoRegionError):
-            return Hold(f"{said}: set region")
-        # A wrong address is a plain ValueError. What is neither is botocore stumbling over an answer that is none.
-        local = isinstance(error, exceptions.BotoCoreError) or type(error) is ValueError
-        if local and not isinstance(error, exceptions.HTTPClientError):
-            return Hold(f"{said}: check region, endpoint_url, and {KEYS}")
-        return Retry(said)
+        return read_exception(error, self._without_secrets(f"{type(error).__name__}: {error}"))
 
     def _without_secrets(self, message: Any) -> str:
         """Return the first line of a message: further ones may quote the request's signed headers."""

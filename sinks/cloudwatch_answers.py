@@ -65,6 +65,30 @@ def read_error(status: int, code: str, message: str) -> Outcome:
     return Hold(f"{reason}: {mend}")
 
 
+def read_exception(error: Exception, said: str) -> Hold | Retry:
+    """Return what it means that there is no answer of the service.
+
+    Args:
+        error: Of boto3, but no ClientError.
+        said: Its words, without any secret.
+    """
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return Hold(f"{said}: check endpoint_url; AWS_CA_BUNDLE names a file of the authorities to trust")
+    if isinstance(error, exceptions.NoRegionError | exceptions.InvalidRegionError):
+        return Hold(f"{said}: set region")
+    if isinstance(error, exceptions.ConnectionError):
+        way = "the network, name server, proxy and firewalls on the way"
+        return Retry(f"{said}: if it doesn't pass, check region, or endpoint_url, and {way}")
+    # A wrong address is a plain ValueError. What is neither is botocore stumbling over an answer that is none.
+    if isinstance(error, exceptions.HTTPClientError) or not (
+        isinstance(error, exceptions.BotoCoreError) or type(error) is ValueError
+    ):
+        return Retry(f"{said}: if it doesn't pass, check region, or endpoint_url")
+    return Hold(f"{said}: check region, endpoint_url, and {KEYS}")
+
+
 def read_answer(body: bytes, order: Sequence[int]) -> Outcome:
     """Return what an answer with status 200 means.
 

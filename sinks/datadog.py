@@ -26,19 +26,8 @@ from pydantic import Field, field_validator
 
 from logweir.batch import Batch
 from logweir.record import epoch_seconds, rfc3339
-from sinks.destination import (
-    Delivered,
-    Getter,
-    Hold,
-    Invalid,
-    Limits,
-    Outcome,
-    Probed,
-    Records,
-    Retry,
-    TooLarge,
-    probed,
-)
+from sinks.datadog_answers import read_answer
+from sinks.destination import Getter, Limits, Outcome, Probed, Records, probed
 from sinks.heads import Heads, Levels, said
 from sinks.http import HttpClient, Response
 from sinks.secret import HeaderSecret
@@ -73,10 +62,7 @@ _TRUNCATED = b"...TRUNCATED..."
 """Ends a message that was cut, as Datadog's agent does it."""
 _LONGEST_CHARACTER = 12
 """Bytes: an escaped surrogate pair."""
-_LONGEST_REASON = 1000
 _FIFTH = itemgetter(4)
-_EPOCH_LIMIT = 1e9
-"""X-RateLimit-Reset is in seconds from now; a larger number is a moment."""
 
 
 class Datadog(CommonDestination):
@@ -210,6 +196,7 @@ class DatadogDestination:
             {"dd-api-key": settings.api_key.get_secret_value()},
             verify=settings.validate_ssl,
             connections=settings.concurrency,
+            setting="url" if settings.url else "site",
         )
 
     def screen(self, batch: Batch) -> dict[str, int]:
@@ -253,7 +240,10 @@ class DatadogDestination:
         return read_answer(answer) if isinstance(answer, Response) else answer
 
     def probe(self) -> Probed:
-        """Send what Datadog's agent sends to check the way and the key without sending logs: an empty object."""
+        """Send what Datadog's agent sends to check the way without sending logs: an empty object.
+
+        Datadog has a call that validates a key, but on another host, to which a firewall or `url` may have no way.
+        """
         headers = {"content-type": "application/json"}
         answer = self._client.request("POST", _PATH, b"{}", headers)
         return probed(read_answer(answer)) if isinstance(answer, Response) else answer
@@ -345,48 +335,3 @@ def _cut(piece: bytes) -> bytes:
             break
         kept = kept[:-1]
     return b"{" + b",".join(b"%b:%b" % (orjson.dumps(name), raw) for name, raw in members.items()) + b"}"
-
-
-def read_answer(answer: Response) -> Outcome:
-    """Return what an answer to a request means."""
-    status, reason = answer.status, f"{answer.status}: {_reason(answer)}"
-    if status == 202 or (status in {200, 204} and answer.body.strip()[:1] in {b"", b"{"}):  # noqa: PLR2004
-        # 200 and 204 are what proxies that speak this protocol answer; a page of theirs is no receipt.
-        outcome: Outcome = Delivered()
-    elif status == 413:  # noqa: PLR2004
-        outcome = TooLarge(reason)
-    elif status in {401, 403}:
-        outcome = Hold(f"{reason}: check api_key, and that site is the one the key belongs to")
-    elif status in {200, 204, 408, 429} or status >= 500:  # noqa: PLR2004
-        outcome = Retry(reason, _reset(answer))
-    elif status == 400:  # noqa: PLR2004
-        outcome = Invalid("refused by Datadog", reason)
-    else:
-        outcome = Hold(f"{reason}: check site, or url, and compression")
-    return outcome
-
-
-def _reset(answer: Response) -> float | None:
-    """Return the seconds that Datadog asks to wait: Retry-After, else X-RateLimit-Reset."""
-    asked = answer.retry_after()
-    text = answer.headers.get("x-ratelimit-reset", "").strip()
-    if asked is None and text.isascii() and text.isdigit():
-        asked = float(text)
-        if asked > _EPOCH_LIMIT:
-            asked = max(0.0, asked - time.time())
-    return asked
-
-
-def _reason(answer: Response) -> str:
-    """Return the errors' own words, or the beginning of the body."""
-    try:
-        errors = orjson.loads(answer.body)["errors"]
-        words = [
-            ": ".join(str(each[part]) for part in ("title", "detail") if each.get(part))
-            if isinstance(each, dict)
-            else str(each)
-            for each in errors
-        ]
-        return "; ".join(words)[:_LONGEST_REASON] or answer.excerpt()
-    except (ValueError, LookupError, TypeError):
-        return answer.excerpt()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -26,28 +25,14 @@ from msgspec import UNSET, UnsetType
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from logweir.record import epoch_seconds, rfc3339
-from sinks.destination import (
-    Delivered,
-    Getter,
-    Hold,
-    Invalid,
-    Limits,
-    Outcome,
-    Partial,
-    Probed,
-    Records,
-    Retry,
-    TooLarge,
-    probed,
-)
+from sinks.destination import Delivered, Getter, Hold, Invalid, Limits, Outcome, Probed, Records, probed
+from sinks.elasticsearch_answers import PRIVILEGE, forbids_new_indices, lacks_privilege, read_answer
 from sinks.http import HttpClient, Response
 from sinks.settings import CommonDestination, env_field
 
 MAX_REQUEST_BYTES = 100 * 1024 * 1024
 MAX_ID_BYTES = 512
 
-_CONFLICT = 409
-_BUSY = {408, 429, 502, 503, 504}
 _TARGETS_LIMIT = 10_000
 """Bounds the cache of index names, whatever the timestamps are."""
 _LONGEST_TIME = 64
@@ -55,24 +40,6 @@ _FIFTH = itemgetter(4)
 _AT = ord("@")
 _DATE = re.compile(r"%[YmdHjVG]")
 _INDEX = re.compile(r"""[^A-Z\\/*?"<>|,\#:\s_+-][^A-Z\\/*?"<>|,\#:\s]*""")
-_NO_PIPELINE = re.compile(r"pipeline with id \[[^]]*\] does not exist")
-_POISON = {
-    "fail_processor_exception",
-    "ingest_processor_exception",
-    "script_exception",
-    "null_pointer_exception",
-    "class_cast_exception",
-    "arithmetic_exception",
-    "number_format_exception",
-    "index_out_of_bounds_exception",
-    "string_index_out_of_bounds_exception",
-    "array_index_out_of_bounds_exception",
-    "stack_overflow_error",
-}
-"""Errors with status 500 by which a pipeline says that it can't take this document, however often it is sent.
-
-Any other 5xx, such as a full disk's `i_o_exception`, is the cluster's trouble and holds the stream.
-"""
 
 
 class Elasticsearch(CommonDestination):
@@ -169,9 +136,11 @@ class ElasticsearchDestination:
         self._headers = {"content-type": "application/x-ndjson"}
         if self.compression:
             self._headers["content-encoding"] = self.compression
+        authorization = settings.authorization()
+        self._authenticated = bool(authorization)
         self._client = HttpClient(
             settings.url,
-            settings.authorization(),
+            authorization,
             verify=settings.validate_ssl,
             connections=settings.concurrency,
         )
@@ -201,12 +170,44 @@ class ElasticsearchDestination:
         return read_answer(answer, count) if isinstance(answer, Response) else answer
 
     def probe(self) -> Probed:
-        """Send a `_bulk` request without any document: it is refused for that, once it has been let in."""
+        """Ask whether documents would be taken, by calls that a key for writing alone may make.
+
+        A `_bulk` request without a document is refused for that once it has been let in, by every version, with and
+        without security. What else Elasticsearch may tell is asked then; a refusal to tell is no issue.
+        """
         answer = self._client.request("POST", self._path, b"\n", {"content-type": "application/x-ndjson"})
         if not isinstance(answer, Response):
             return answer
         outcome = read_answer(answer, 0)
-        return Delivered() if isinstance(outcome, Invalid) else probed(outcome)
+        if not isinstance(outcome, Invalid | Delivered):
+            return probed(outcome)
+        if self._index.startswith("<"):  # the server alone knows today's name
+            return Delivered()
+        index = datetime.now(UTC).strftime(self._index) if self._dated else self._index
+        issue = self._no_privilege(index) or self._no_index(index)
+        return Hold(issue) if issue else Delivered()
+
+    def _no_privilege(self, index: str) -> str:
+        """Return what to say when the user or the key can't create documents in the index."""
+        if not self._authenticated:
+            return ""
+        asked = {"index": [{"names": [index], "privileges": [PRIVILEGE]}]}
+        headers = {"content-type": "application/json"}
+        answer = self._client.request("POST", "/_security/user/_has_privileges", orjson.dumps(asked), headers)
+        if isinstance(answer, Response) and lacks_privilege(answer, index):
+            return f"no permission to write to {index}: let api_key or username have {PRIVILEGE} on it, or check index"
+        return ""
+
+    def _no_index(self, index: str) -> str:
+        """Return what to say when the index is missing, and the cluster makes none by itself."""
+        there = self._client.request("HEAD", f"/{quote(index, safe='')}")
+        if not isinstance(there, Response) or there.status != 404:  # noqa: PLR2004
+            return ""
+        query = "include_defaults=true&filter_path=*.action.auto_create_index"
+        answer = self._client.request("GET", f"/_cluster/settings?{query}")
+        if isinstance(answer, Response) and forbids_new_indices(answer):
+            return f"no such index: {index}: create it, set action.auto_create_index in the cluster, or check index"
+        return ""
 
     def checkpoint(self) -> None:
         """Keep no state: the documents' ids make a repetition harmless."""
@@ -281,83 +282,3 @@ def _document(value: bytes, time: Any, arrived: str) -> bytes:
     rest = value[1:].lstrip()
     comma = b"" if rest.startswith(b"}") else b","
     return b'{"@timestamp":%b%b%b' % (orjson.dumps(time), comma, rest)
-
-
-def read_answer(answer: Response, count: int) -> Outcome:
-    """Return what an answer to a `_bulk` request of `count` records means."""
-    status, reason = answer.status, f"{answer.status}: {_reason(answer)}"
-    if status == 200:  # noqa: PLR2004
-        outcome = _read_items(answer, count)
-    elif status == 413:  # noqa: PLR2004
-        outcome = TooLarge(reason)
-    elif status in {401, 403}:
-        outcome = Hold(f"{reason}: check api_key, or username and password, and that they may write to the index")
-    elif status in _BUSY or status >= 500:  # noqa: PLR2004
-        outcome = Retry(reason, answer.retry_after())
-    elif status == 400:  # noqa: PLR2004
-        outcome = Invalid("bulk request refused", reason)
-    else:
-        outcome = Hold(f"{reason}: check url, index and pipeline")
-    return outcome
-
-
-def _read_items(answer: Response, count: int) -> Outcome:
-    if b'"errors":false' in answer.body[:200]:
-        return Delivered()
-    try:
-        items = orjson.loads(answer.body)["items"]
-        results = [dict(next(iter(item.values()))) for item in items]
-        statuses = [int(result["status"]) for result in results]
-    except (ValueError, LookupError, TypeError, AttributeError, StopIteration):
-        return Retry(f"not an answer of the Bulk API: {answer.excerpt()}")
-    if len(results) != count:
-        return Retry(f"{len(results)} items in the answer to {count} documents")
-    rejected: dict[int, tuple[str, str]] = {}
-    retry: list[int] = []
-    reasons: Counter[str] = Counter()
-    issue = ""
-    duplicates = 0
-    for index, (status, result) in enumerate(zip(statuses, results, strict=True)):
-        if status < 300:  # noqa: PLR2004
-            continue
-        kind, reason = _item_error(result)
-        if status == _CONFLICT:
-            duplicates += 1
-        elif status == 429 or (status >= 500 and kind not in _POISON):  # noqa: PLR2004
-            retry.append(index)
-            reasons[f"{status}: {kind}: {reason}"] += 1
-        elif status in {401, 403, 404} or _misdirected(kind, reason):
-            retry.append(index)
-            issue = f"{status}: {kind}: {reason}: check index, pipeline and the permission to write to them"
-        else:
-            rejected[index] = (f"rejected: {kind}", f"{status}: {kind}: {reason}")
-    if not rejected and not retry:
-        return Delivered(duplicates)
-    reason = reasons.most_common(1)[0][0] if reasons else ""
-    return Partial(rejected, retry, reason, answer.retry_after(), issue, duplicates)
-
-
-def _misdirected(kind: str, reason: str) -> bool:
-    """Tell whether a 400 is about where the document was sent, and not about the document."""
-    return kind == "index_closed_exception" or bool(_NO_PIPELINE.match(reason))
-
-
-def _item_error(result: dict[str, Any]) -> tuple[str, str]:
-    error = result.get("error")
-    if isinstance(error, dict):
-        reason = str(error.get("reason", ""))[:1000]
-        cause = error.get("caused_by")
-        # "failed to parse" alone helps nobody: what failed stands in the cause.
-        if isinstance(cause, dict) and cause.get("reason"):
-            reason += f": {str(cause['reason'])[:1000]}"
-        return str(error.get("type", "error")), reason
-    return "error", str(error or "")[:1000]
-
-
-def _reason(answer: Response) -> str:
-    """Return the error's own words, or the beginning of the body."""
-    try:
-        error = orjson.loads(answer.body)["error"]
-        return f"{error['type']}: {error['reason']}" if isinstance(error, dict) else str(error)
-    except (ValueError, LookupError, TypeError):
-        return answer.excerpt()

@@ -21,6 +21,17 @@ _NAMES = _PASSING | _MENDED | _POISON
 _MISDIRECTED = re.compile(r"resource\.type|resource type|monitored resource|log_?name|log name", re.IGNORECASE)
 _PERMISSION = "check project_id, and that the credentials have the role Logs Writer (roles/logging.logWriter) there"
 
+_MENDING = {
+    "ACCESS_TOKEN_EXPIRED": "the token is past its time: check this machine's clock, and credentials_file",
+    "ACCESS_TOKEN_SCOPE_INSUFFICIENT": "the machine's own credentials lack the scope logging.write: give it "
+    "that, or set credentials or credentials_file",
+    "ACCOUNT_STATE_INVALID": "the service account is disabled or deleted: enable it, or set other credentials",
+    "BILLING_DISABLED": "enable billing for project_id",
+    "CONSUMER_INVALID": "check project_id: there is no such project",
+    "SERVICE_DISABLED": "enable the Cloud Logging API in project_id",
+}
+"""Reasons of Google's ErrorInfo that have more to say than the status."""
+
 
 def read_answer(answer: Response, count: int) -> Outcome:
     """Return what an answer to a request of `count` entries means."""
@@ -31,8 +42,8 @@ def read_answer(answer: Response, count: int) -> Outcome:
         parsed = None
     if status == 200:  # noqa: PLR2004
         return Delivered() if isinstance(parsed, dict) else Retry(f"not an answer of entries:write: {answer.excerpt()}")
-    error = parsed.get("error") if isinstance(parsed, dict) else None
-    error = error if isinstance(error, dict) else {}
+    found = parsed.get("error") if isinstance(parsed, dict) else None
+    error: dict[str, Any] = found if isinstance(found, dict) else {}
     failed = _entry_errors(error, count)
     if failed:
         return _read_entries(failed, answer.retry_after())
@@ -40,15 +51,19 @@ def read_answer(answer: Response, count: int) -> Outcome:
     reason = (
         f"{status} {error['status']}: {message}" if isinstance(error.get("status"), str) else f"{status}: {message}"
     )
-    return _read_whole(status, reason, answer.retry_after())
+    if not error and 400 <= status < 500 and status not in {408, 413, 429}:  # noqa: PLR2004
+        return Hold(f"{reason}: check url: that is no error of Cloud Logging's")
+    return _read_whole(status, reason, answer.retry_after(), _mend(error))
 
 
-def _read_whole(status: int, reason: str, after: float | None) -> Outcome:
+def _read_whole(status: int, reason: str, after: float | None, mend: str) -> Outcome:
     outcome: Outcome
     if status in {408, 429} or status >= 500:  # noqa: PLR2004
         outcome = Retry(reason, after)
     elif status == 413:  # noqa: PLR2004
         outcome = TooLarge(reason)
+    elif mend:
+        outcome = Hold(f"{reason}: {mend}")
     elif status == 401:  # noqa: PLR2004
         outcome = Hold(f"{reason}: check credentials, or credentials_file, and this machine's clock")
     elif status == 403:  # noqa: PLR2004
@@ -60,6 +75,15 @@ def _read_whole(status: int, reason: str, after: float | None) -> Outcome:
     else:
         outcome = Invalid("request refused", reason)
     return outcome
+
+
+def _mend(error: dict[str, Any]) -> str:
+    """Return what to do about an error that says its reason: google.rpc.ErrorInfo."""
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and str(detail.get("@type", "")).endswith("google.rpc.ErrorInfo"):
+            return _MENDING.get(str(detail.get("reason")), "")
+    return ""
 
 
 def _entry_errors(error: dict[str, Any], count: int) -> dict[int, tuple[int, str]]:

@@ -5,13 +5,13 @@ Everything goes through this module, so that another client library is a change 
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from sinks.destination import Hold, Retry
+from sinks.unreached import explain
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
@@ -40,8 +40,9 @@ class Response:
         return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
     def excerpt(self) -> str:
-        """Return the beginning of the body as text, for a reason."""
-        return self.body[:500].decode(errors="replace").strip()
+        """Return the beginning of the body as text, for a reason; where a redirection points, if it is one."""
+        target = self.headers.get("location", "") if 300 <= self.status < 400 else ""  # noqa: PLR2004
+        return f"redirected to {target[:500]}" if target else self.body[:500].decode(errors="replace").strip()
 
 
 class HttpClient:
@@ -53,6 +54,7 @@ class HttpClient:
         verify: Whether the certificate is checked.
         connections: The most that are open at once.
         timeout: Seconds to wait for an answer.
+        setting: Name of the setting that the address comes from, for what a person is told.
     """
 
     def __init__(
@@ -63,11 +65,13 @@ class HttpClient:
         verify: bool = True,
         connections: int = 4,
         timeout: float = ANSWER_SECONDS,
+        setting: str = "url",
     ) -> None:
         # Here, not above: `logweir check` reads settings and sends nothing.
         import httpx
 
         self._url = url.rstrip("/")
+        self._setting = setting
         self._client = httpx.Client(
             headers=dict(headers),
             verify=verify,
@@ -84,14 +88,10 @@ class HttpClient:
 
         try:
             answer = self._client.request(method, self._url + path, content=body, headers=headers)
-        except httpx.TimeoutException as error:
-            return Retry(f"no answer in time: {type(error).__name__}")
-        except httpx.TransportError as error:
-            if _certificate_failure(error):
-                return Hold(f"{error}: check `url` and the certificate, or set `validate_ssl: false`")
-            return Retry(f"{type(error).__name__}: {error}")
-        except (httpx.DecodingError, httpx.InvalidURL) as error:
+        except httpx.DecodingError as error:
             return Retry(f"unreadable answer: {error}")
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            return explain(error, self._url, self._setting)
         response = Response(answer.status_code, answer.headers, answer.content)
         # The answer's stream points back to the answer, which holds the request's body. Workers look for such cycles
         # so seldom that the bodies would fill the memory.
@@ -101,11 +101,3 @@ class HttpClient:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
-
-
-def _certificate_failure(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

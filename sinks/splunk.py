@@ -119,6 +119,8 @@ class SplunkDestination:
         self._numbers = EventNumbers()
         self._channel = str(uuid.uuid4())
         """Of this destination alone: it is what acknowledgements are counted by."""
+        self._asking = str(uuid.uuid4())
+        """A channel without requests, to ask whether there are acknowledgements: one that is told is forgotten."""
         self._promised = False
         """Whether the token is known to have acknowledgement."""
         self._closed = threading.Event()
@@ -165,11 +167,14 @@ class SplunkDestination:
         return outcome
 
     def probe(self) -> Probed:
-        """Ask whether the collector is healthy, and send an event request without any event, which tests the token."""
+        """Ask whether the collector is healthy, which it tells anybody, then let it look at the token.
+
+        That it does before it refuses a request for having no event.
+        """
         health = self._client.request("GET", _HEALTH)
         if not isinstance(health, Response):
             return health
-        if health.status == 503:  # noqa: PLR2004
+        if health.status in {429, 503}:
             return Retry(Reply(health).reason, health.retry_after())
         if self._settings.ack:
             refusal = self._ask_for_acknowledgement()
@@ -219,7 +224,7 @@ class SplunkDestination:
 
         It is asked before anything is sent: without acknowledgement each repetition would be there twice.
         """
-        answer = self._question(0)
+        answer = self._question(0, self._asking)
         if not isinstance(answer, Response):
             return answer
         if Reply(answer).acks is not None:
@@ -237,7 +242,7 @@ class SplunkDestination:
         pause = FIRST_POLL_SECONDS
         while not self._closed.wait(min(pause, max(0.0, deadline - time.monotonic()))):
             pause = min(2 * pause, LONGEST_POLL_SECONDS)
-            answer = self._question(ack_id)
+            answer = self._question(ack_id, self._channel)
             acks = Reply(answer).acks if isinstance(answer, Response) else None
             if acks and acks.get(str(ack_id)) is True:
                 return Delivered()
@@ -245,11 +250,9 @@ class SplunkDestination:
                 return Retry(f"not acknowledged within {self._settings.ack_timeout:g} s")
         return Retry("stopped before it was acknowledged")
 
-    def _question(self, ack_id: int) -> Response | Retry | Hold:
-        headers = {"content-type": "application/json", "x-splunk-request-channel": self._channel}
-        return self._client.request(
-            "POST", f"{_ACK}?channel={self._channel}", orjson.dumps({"acks": [ack_id]}), headers
-        )
+    def _question(self, ack_id: int, channel: str) -> Response | Retry | Hold:
+        headers = {"content-type": "application/json", "x-splunk-request-channel": channel}
+        return self._client.request("POST", f"{_ACK}?channel={channel}", orjson.dumps({"acks": [ack_id]}), headers)
 
 
 def _time(value: Any, arrived: float) -> str:

@@ -19,9 +19,9 @@ _TAKEN = {0, 24, 25}
 """Success; 24 and 25 say beside it that a queue is nearly full."""
 _ISSUES = {
     1: "the token is disabled: enable it in Splunk, or set another token",
-    2: "check token",
+    2: "check token, which a proxy on the way may have taken out",
     3: "check token",
-    4: "check token",
+    4: "check token: this collector has no such token",
     7: "check index, and that the token may write to it",
     10: "the token demands acknowledgement: set ack: true",
     14: NO_ACKNOWLEDGEMENT,
@@ -108,12 +108,12 @@ def read_answer(answer: Response, count: int, numbers: EventNumbers, *, acknowle
         outcome = _stopped(answer, reply, count, acknowledged=acknowledged)
         if isinstance(outcome, Partial):
             numbers.forget()
-    elif status == 400:  # noqa: PLR2004
+    elif status == 400 and reply.code is not None:  # noqa: PLR2004
         outcome = _refused(reply, count, numbers, acknowledged=acknowledged)
     elif status in {401, 403}:
         outcome = Hold(f"{reply.reason}: check token")
     else:
-        outcome = Hold(f"{reply.reason}: check url")
+        outcome = Hold(f"{reply.reason}: check url, whose port is the collector's own: 8088 unless it was changed")
     return outcome
 
 

@@ -21,8 +21,8 @@ from sinks.datadog import (
     MAX_REQUEST_RECORDS,
     Datadog,
     DatadogDestination,
-    read_answer,
 )
+from sinks.datadog_answers import read_answer
 from sinks.destination import Delivered, Hold, Invalid, Outcome, Retry, TooLarge
 from sinks.http import Response
 from sinks.window import TOO_NEW, TOO_OLD

@@ -367,14 +367,14 @@ class TestAnswers:
             (Answer(404, b"<html>"), Hold),
             (error(3, "Invalid value at 'entries[0].json_payload' (log_name)"), Invalid),
             (error(3, 'Name "log_name" is not a valid log name'), Hold),
-            (Answer(400, b"\xff"), Invalid),
+            (Answer(400, b"\xff"), Hold),
             (Answer(400, partial({"0": {"code": 3, "message": "m"}})), Partial),
             (Answer(400, partial({"2": {"code": 3, "message": "m"}})), Invalid),
             (Answer(400, partial({"x": {"code": 3}})), Invalid),
             (Answer(400, partial([1])), Invalid),
             (Answer(400, partial({"0": 5})), Invalid),
             (Answer(400, b'{"error":{"details":5}}'), Invalid),
-            (Answer(400, b'{"error":5}'), Invalid),
+            (Answer(400, b'{"error":5}'), Hold),
         ],
     )
     def test_whole(self, answer: Answer, kind: type[Outcome]) -> None:

@@ -1,0 +1,195 @@
+"""What the answers of Elasticsearch and OpenSearch mean: "Bulk API", "Has privileges" and "Cluster settings"."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import orjson
+
+from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
+from sinks.http import Response
+
+_CONFLICT = 409
+_BUSY = {408, 429, 502, 503, 504}
+_POISON = {
+    "fail_processor_exception",
+    "ingest_processor_exception",
+    "script_exception",
+    "null_pointer_exception",
+    "class_cast_exception",
+    "arithmetic_exception",
+    "number_format_exception",
+    "index_out_of_bounds_exception",
+    "string_index_out_of_bounds_exception",
+    "array_index_out_of_bounds_exception",
+    "stack_overflow_error",
+}
+"""Errors with status 500 by which a pipeline says that it can't take this document, however often it is sent.
+
+Any other 5xx, such as a full disk's `i_o_exception`, is the cluster's trouble and holds the stream.
+"""
+_MISDIRECTED = {
+    re.compile(r"index_closed_exception"): "open the index, or check index",
+    re.compile(r"invalid_index_name_exception"): "check index",
+    re.compile(r"\w+: pipeline with id \[[^]]*\] does not exist"): "check pipeline: create it, or leave it out",
+    re.compile(r"\w+: no write index is defined for alias"): "check index: give the alias a write index",
+    re.compile(r"validation_exception: .*maximum (\w+ )?shards open"): (
+        "the cluster has its cluster.max_shards_per_node: remove indices, add nodes, or check index"
+    ),
+    re.compile(r"illegal_argument_exception: request \[.*contains unrecognized parameter"): "check url",
+}
+"""Of a 400 that is about where a document was sent, and not about the document: what to do."""
+_MENDING = {
+    re.compile(r"missing authentication", re.IGNORECASE): "set api_key, or username and password",
+    re.compile(r"api key.*expired|expired.*api key", re.IGNORECASE): "api_key is past its expiration: make another",
+    re.compile(r"api key.*invalidated", re.IGNORECASE): "api_key was revoked: make another",
+    re.compile(r"api key.*(unable to find|invalid credentials)|unable to find apikey", re.IGNORECASE): (
+        "check api_key, and that url is the cluster that it was made in"
+    ),
+    re.compile(r"unable to authenticate user", re.IGNORECASE): "check username and password",
+    re.compile(r"indices:admin/(auto_)?create"): (
+        "create the index or data stream, let api_key or username do it (the privilege auto_configure), or check index"
+    ),
+    re.compile(r"is unauthorized for|no permissions for", re.IGNORECASE): (
+        "let api_key or username create documents there (the privilege create_doc), or check index"
+    ),
+    re.compile(r"cluster_block_exception"): (
+        "writing to the index is blocked: lift the block, which a disk that is nearly full may have set, or check index"
+    ),
+    re.compile(r"index_not_found_exception"): (
+        "create the index or data stream, let the cluster do it (action.auto_create_index), or check index"
+    ),
+}
+"""Of a 401, 403 or 404: what to do, by what the error says."""
+PRIVILEGE = "create_doc"
+"""The least by which documents can be created, since Elasticsearch 7.5; the greater ones contain it."""
+
+
+def read_answer(answer: Response, count: int) -> Outcome:
+    """Return what an answer to a `_bulk` request of `count` records means."""
+    status, reason = answer.status, f"{answer.status}: {_reason(answer)}"
+    if status == 200:  # noqa: PLR2004
+        outcome = _read_items(answer, count)
+    elif status == 413:  # noqa: PLR2004
+        outcome = TooLarge(reason)
+    elif status in {401, 403}:
+        default = "check api_key, or username and password, and that they may write to the index"
+        outcome = Hold(f"{reason}: {_mend(reason, default)}")
+    elif status in _BUSY or status >= 500:  # noqa: PLR2004
+        outcome = Retry(reason, answer.retry_after())
+    elif status == 400 and _is_about_documents(answer):  # noqa: PLR2004
+        outcome = Invalid("bulk request refused", reason)
+    else:
+        outcome = Hold(f"{reason}: {_misdirected(reason) or _mend(reason, 'check url, index and pipeline')}")
+    return outcome
+
+
+def lacks_privilege(answer: Response, index: str) -> bool:
+    """Tell whether an answer to "Has privileges" says that documents can't be created; other answers say nothing."""
+    try:
+        return answer.status == 200 and orjson.loads(answer.body)["index"][index][PRIVILEGE] is False  # noqa: PLR2004
+    except (ValueError, LookupError, TypeError):
+        return False
+
+
+def forbids_new_indices(answer: Response) -> bool:
+    """Tell whether the cluster's settings say that no index is made by its first document."""
+    try:
+        kinds = orjson.loads(answer.body)
+        found = [kinds[kind]["action"]["auto_create_index"] for kind in _BY_PRECEDENCE if kinds.get(kind)]
+        return answer.status == 200 and found[:1] == ["false"]  # noqa: PLR2004
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return False
+
+
+_BY_PRECEDENCE = ("transient", "persistent", "defaults")
+
+
+def _read_items(answer: Response, count: int) -> Outcome:
+    if b'"errors":false' in answer.body[:200]:
+        return Delivered()
+    try:
+        items = orjson.loads(answer.body)["items"]
+        results = [dict(next(iter(item.values()))) for item in items]
+        statuses = [int(result["status"]) for result in results]
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration):
+        return Retry(f"not an answer of the Bulk API, check url: {answer.excerpt()}")
+    if len(results) != count:
+        return Retry(f"{len(results)} items in the answer to {count} documents")
+    rejected: dict[int, tuple[str, str]] = {}
+    retry: list[int] = []
+    reasons: Counter[str] = Counter()
+    issue = ""
+    duplicates = 0
+    for index, (status, result) in enumerate(zip(statuses, results, strict=True)):
+        if status < 300:  # noqa: PLR2004
+            continue
+        kind, reason = _item_error(result)
+        said = f"{status}: {kind}: {reason}"
+        if status == _CONFLICT:
+            duplicates += 1
+        elif status == 429 or (status >= 500 and kind not in _POISON):  # noqa: PLR2004
+            retry.append(index)
+            reasons[said] += 1
+        elif mend := _for_a_person(status, said):
+            retry.append(index)
+            issue = f"{said}: {mend}"
+        else:
+            rejected[index] = (f"rejected: {kind}", said)
+    if not rejected and not retry:
+        return Delivered(duplicates)
+    reason = reasons.most_common(1)[0][0] if reasons else ""
+    return Partial(rejected, retry, reason, answer.retry_after(), issue, duplicates)
+
+
+def _for_a_person(status: int, said: str) -> str:
+    """Return what a person has to do before a document is taken; nothing where it is the document's own fault."""
+    if status in {401, 403, 404}:
+        return _mend(said, "check index, pipeline and the permission to write to them")
+    return _misdirected(said)
+
+
+def _mend(said: str, default: str) -> str:
+    return next((mend for pattern, mend in _MENDING.items() if pattern.search(said)), default)
+
+
+def _misdirected(said: str) -> str:
+    """Return what to do about a 400 that is about where a document was sent; nothing where it is about the document."""
+    return next((mend for pattern, mend in _MISDIRECTED.items() if pattern.match(said.partition(": ")[2])), "")
+
+
+def _is_about_documents(answer: Response) -> bool:
+    """Tell whether a 400 is the Bulk API's, and about what was sent. Any other keeps everything: it drops no record."""
+    error = _error(answer)
+    return isinstance(error, dict) and not _misdirected(f"400: {error.get('type')}: {error.get('reason')}")
+
+
+def _item_error(result: dict[str, Any]) -> tuple[str, str]:
+    error = result.get("error")
+    if isinstance(error, dict):
+        reason = str(error.get("reason", ""))[:1000]
+        cause = error.get("caused_by")
+        # "failed to parse" alone helps nobody: what failed stands in the cause.
+        if isinstance(cause, dict) and cause.get("reason"):
+            reason += f": {str(cause['reason'])[:1000]}"
+        return str(error.get("type", "error")), reason
+    return "error", str(error or "")[:1000]
+
+
+def _error(answer: Response) -> Any:
+    try:
+        return orjson.loads(answer.body)["error"]
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def _reason(answer: Response) -> str:
+    """Return the error's own words, or the beginning of the body."""
+    error = _error(answer)
+    if not isinstance(error, dict):
+        return str(error)[:1000] if error else answer.excerpt()
+    # Why an API key isn't let in stands beside the reason.
+    words = (error.get(name) for name in ("type", "reason", "additional_unsuccessful_credentials"))
+    return ": ".join(str(word)[:1000] for word in words if word) or answer.excerpt()

@@ -42,7 +42,11 @@ class Response:
     def excerpt(self) -> str:
         """Return the beginning of the body as text, for a reason; where a redirection points, if it is one."""
         target = self.headers.get("location", "") if 300 <= self.status < 400 else ""  # noqa: PLR2004
-        return f"redirected to {target[:500]}" if target else self.body[:500].decode(errors="replace").strip()
+        if target:
+            # What may be secret stands in a query, or before the host.
+            scheme, rest, place = target.partition("?")[0][:500].rpartition("//")
+            return f"redirected to {scheme}{rest}{place.rpartition('@')[2]}"
+        return self.body[:500].decode(errors="replace").strip()
 
 
 class HttpClient:

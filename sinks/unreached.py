@@ -61,7 +61,7 @@ def _passing(
     elif _first(causes, socket.gaierror):
         said = f"the name of {place} isn't known: check `{setting}`, and this machine's name server"
     elif _first(causes, ConnectionRefusedError):
-        said = f"{place} refuses connections: check the host and the port in `{setting}`, and that it runs"
+        said = f"connection refused by {place}: check the host and the port in `{setting}`, and that the service runs"
     elif isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
         said = f"no connection to {place}: {said}: check `{setting}`, and the network and firewalls on the way"
     elif isinstance(error, httpx.TimeoutException):

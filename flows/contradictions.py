@@ -18,7 +18,7 @@ def contradictions(document: Document) -> list[Finding]:
     """Return a finding for each contradiction."""
     if not isinstance(document.data, dict):
         return []
-    return [*_source(document), *_destinations(document), *_duplicate_rules(document)]
+    return [*_source(document), *_destinations(document), *_circles(document), *_duplicate_rules(document)]
 
 
 def _source(document: Document) -> Iterator[Finding]:
@@ -36,6 +36,24 @@ def _destinations(document: Document) -> Iterator[Finding]:
         return
     if all(isinstance(each, dict) and each.get("enabled") is False for each in destinations.values()):
         yield document.find(("destinations",), "none is enabled; a flow needs one to deliver to", key=True)
+
+
+def _circles(document: Document) -> Iterator[Finding]:
+    """What a destination writes to a topic that the flow reads would go round for ever."""
+    destinations = document.get(("destinations",))
+    if document.get(("source", "type")) != "kafka" or not isinstance(destinations, dict):
+        return
+    topics, brokers = _texts(document.get(("source", "topics"))), _texts(document.get(("source", "brokers")))
+    for name, each in destinations.items():
+        if not isinstance(each, dict) or each.get("type") != "kafka" or each.get("enabled") is False:
+            continue
+        if _texts([each.get("topic")]) & topics and brokers & _texts(each.get("brokers")):
+            said = "is a topic that the source reads, so its records would go round for ever; write to another"
+            yield document.find(("destinations", name, "topic"), said)
+
+
+def _texts(value: Any) -> set[str]:
+    return {each for each in value if isinstance(each, str)} if isinstance(value, list) else set()
 
 
 def _duplicate_rules(document: Document) -> Iterator[Finding]:

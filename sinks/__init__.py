@@ -16,6 +16,7 @@ SINKS: dict[str, str] = {
     "file": "sinks.file:File",
     "gcp": "sinks.gcp:Gcp",
     "http": "sinks.http_endpoint:HttpEndpoint",
+    "kafka": "sinks.kafka:Kafka",
     "splunk": "sinks.splunk:Splunk",
 }
 """type -> module:class of its settings. Only what a flow file names is imported."""

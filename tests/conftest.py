@@ -14,7 +14,8 @@ from tests.servers.opensearch import OpenSearch
 from tests.servers.process import JavaServer
 
 
-def _start(server: JavaServer) -> None:
+def start(server: JavaServer) -> None:
+    """Start a server; where there is none, what needs it is skipped."""
     try:
         server.start()
     except ServersUnavailable as error:
@@ -29,7 +30,7 @@ def kafka() -> Iterator[Kafka]:
     """A real broker. Tests share it, so each has topics and groups of its own, and none stops it."""
     server = Kafka()
     try:
-        _start(server)
+        start(server)
         yield server
     finally:
         server.close()
@@ -40,7 +41,7 @@ def opensearch() -> Iterator[OpenSearch]:
     """A real OpenSearch node. Tests share it, so each has indexes of its own, and none stops it."""
     server = OpenSearch()
     try:
-        _start(server)
+        start(server)
         yield server
     finally:
         server.close()

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from bytewax.inputs import FixedPartitionedSource
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 
 from flows.sources.base import SourceContext, SourceSettings
 from logweir.batch import Batch
+from logweir.librdkafka import LibrdkafkaSettings, client_settings, refuse_reserved
 from logweir.units import Duration
 
 RESERVED = {
@@ -39,7 +40,7 @@ class Kafka(SourceSettings):
         "2026-11-01T00:00:00Z.",
     )
     discover_interval: Duration = Field(30.0, ge=0, description="How often to look for new partitions; 0 for never.")
-    settings: dict[str, SecretStr | bool | int | float] = Field(
+    settings: LibrdkafkaSettings = Field(
         default_factory=dict, description="librdkafka's own settings: security.protocol, sasl.*, ssl.* and others."
     )
 
@@ -56,20 +57,13 @@ class Kafka(SourceSettings):
 
     @field_validator("settings")
     @classmethod
-    def _not_reserved(cls, value: dict[str, Any]) -> dict[str, Any]:
-        for name in value:
-            if name in RESERVED:
-                msg = f"`{name}` can't be set here: {RESERVED[name]}"
-                raise ValueError(msg)
+    def _not_reserved(cls, value: LibrdkafkaSettings) -> LibrdkafkaSettings:
+        refuse_reserved(value, RESERVED)
         return value
 
     def librdkafka(self) -> dict[str, Any]:
         """Return the settings that any client of this cluster needs, secrets in the clear."""
-        plain = {
-            name: value.get_secret_value() if isinstance(value, SecretStr) else value
-            for name, value in self.settings.items()
-        }
-        return {**plain, "bootstrap.servers": ",".join(self.brokers)}
+        return client_settings(self.settings, self.brokers)
 
     def open(self, context: SourceContext) -> FixedPartitionedSource[Batch, Any]:
         """Return the source for this flow to run."""

@@ -101,6 +101,29 @@ def test_single_findings(text: str, finding: str) -> None:
     assert finding in found[0]
 
 
+@pytest.mark.parametrize(
+    ("brokers", "topic", "more", "circle"),
+    [
+        ("b:9092", "logs", "", True),
+        ("other:9092, b:9092", "logs", "", True),
+        ("other:9092", "logs", "", False),
+        ("b:9092", "copy", "", False),
+        ("b:9092", "logs", "enabled: false", False),
+    ],
+)
+def test_a_topic_that_is_read_is_not_written(brokers: str, topic: str, more: str, circle: bool) -> None:
+    """A destination that would feed the flow's own source is a finding at its topic."""
+    text = (
+        "name: a\nsource: {type: kafka, brokers: ['b:9092'], topics: [audit, logs]}\ndestinations:\n"
+        f"  screen: {{type: console}}\n  out: {{type: kafka, brokers: [{brokers}], topic: {topic}, {more}}}\n"
+    )
+    expected = "is a topic that the source reads, so its records would go round for ever; write to another"
+    if circle:
+        assert [each.partition(": ")[2] for each in findings(text)] == [f"destinations.out.topic: {expected}"]
+    else:
+        loaded(text)
+
+
 def test_missing_at_the_parent() -> None:
     """What is missing is told at the mapping that misses it."""
     assert findings("name: a\n") == [

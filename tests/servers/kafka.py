@@ -10,11 +10,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from confluent_kafka import KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from tests.servers import maven
 from tests.servers.process import POLL, JavaServer, free_ports, java_command, listening
@@ -29,6 +39,7 @@ MAX_RECORD = 40_000_000
 CLUSTER = "bG9nd2Vpci1kZXYta2Fma2E"
 USERNAME = "logweir"
 PASSWORD = "planted-password"  # of a broker that lives as long as the test
+OTHER_USERNAME = "other"
 DEVELOPMENT_PORT = 9092
 DEVELOPMENT_TOPIC = "logs"
 
@@ -38,10 +49,11 @@ def prepare() -> Path:
     return maven.jars("kafka", ARTIFACTS)
 
 
-def _properties(data: Path, ports: tuple[int, int, int]) -> str:
+def _properties(data: Path, ports: tuple[int, int, int], *, create: bool) -> str:
     plain, sasl, controller = ports
     own = f"PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl}"
-    login = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USERNAME}="{PASSWORD}";'
+    login = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USERNAME}="{PASSWORD}"'
+    login += f' user_{OTHER_USERNAME}="{PASSWORD}";'
     settings = {
         "process.roles": "broker,controller",
         "node.id": 1,
@@ -53,9 +65,13 @@ def _properties(data: Path, ports: tuple[int, int, int]) -> str:
         "inter.broker.listener.name": "PLAINTEXT",
         "sasl.enabled.mechanisms": "PLAIN",
         "listener.name.sasl_plaintext.plain.sasl.jaas.config": login,
+        # Whatever no rule is about is allowed, and those who don't log in may do everything.
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
+        "super.users": "User:ANONYMOUS",
         "log.dirs": data / "logs",
         "num.partitions": 1,
-        "auto.create.topics.enable": "true",
+        "auto.create.topics.enable": str(create).lower(),
         "offsets.topic.replication.factor": 1,
         "offsets.topic.num.partitions": 4,
         "transaction.state.log.replication.factor": 1,
@@ -83,14 +99,18 @@ class Kafka(JavaServer):
     Args:
         port: Of the plain listener; None picks a free one.
         data: Kept between runs; None: a temporary folder.
+        create: Make a topic that doesn't exist for whoever writes to it.
     """
 
     name = "Kafka"
     sasl_username = USERNAME
     sasl_password = PASSWORD
+    other_username = OTHER_USERNAME
+    """Another user, with the same password."""
 
-    def __init__(self, port: int | None = None, data: Path | None = None) -> None:
+    def __init__(self, port: int | None = None, data: Path | None = None, *, create: bool = True) -> None:
         super().__init__(data)
+        self._create = create
         plain, sasl, controller = free_ports(3)
         self._ports = (port or plain, sasl, controller)
         self.brokers = f"127.0.0.1:{self._ports[0]}"
@@ -101,7 +121,7 @@ class Kafka(JavaServer):
     def _command(self) -> list[str]:
         jars = [prepare()]
         config = self.data / "server.properties"
-        config.write_text(_properties(self.data, self._ports), encoding="utf-8")
+        config.write_text(_properties(self.data, self._ports, create=self._create), encoding="utf-8")
         if not (self.data / "logs" / "meta.properties").exists():
             arguments = ["format", "--ignore-formatted", "-t", CLUSTER, "-c", str(config)]
             short = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
@@ -186,6 +206,38 @@ class Kafka(JavaServer):
         admin = self.admin()
         for done in admin.delete_topics([topic]).values():
             done.result(30)
+
+
+@contextmanager
+def forbidden(kafka: Kafka, user: str, *operations: tuple[ResourceType, str, AclOperation]) -> Iterator[None]:
+    """Forbid a user some operations inside the block, each on a resource; `*` is all of a type."""
+    admin = kafka.admin()
+
+    def rules(who: str, permission: AclPermissionType) -> list[AclBinding]:
+        literal = ResourcePatternType.LITERAL
+        return [AclBinding(kind, name, literal, who, "*", what, permission) for kind, name, what in operations]
+
+    # With any rule on a resource, others would be refused what no rule allows them.
+    made = rules(f"User:{user}", AclPermissionType.DENY) + rules("User:*", AclPermissionType.ALLOW)
+    for done in admin.create_acls(made).values():
+        done.result(30)
+    try:
+        yield
+    finally:
+        filters = [
+            AclBindingFilter(
+                each.restype,
+                each.name,
+                each.resource_pattern_type,
+                each.principal,
+                each.host,
+                each.operation,
+                each.permission_type,
+            )
+            for each in made
+        ]
+        for gone in admin.delete_acls(filters).values():
+            gone.result(30)
 
 
 def main(arguments: list[str] | None = None) -> int:

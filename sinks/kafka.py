@@ -1,0 +1,256 @@
+"""A Kafka topic, in the source's cluster or another, by an idempotent producer.
+
+Protocol: "Producer" and "Topic configs" in the Apache Kafka documentation; librdkafka's "Idempotent Producer".
+
+    a record is the value of a message, as it is
+    max.message.bytes of the topic (1 MiB by default) bounds a batch of messages, after compression
+    every replica in sync has acknowledged what counts as delivered (acks=all)
+    what the producer itself repeats after a lost answer is stored once; what the engine sends again after a request has
+    failed, or after a restart, is stored again
+
+A batch is compressed by the producer, not by the engine.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+from pydantic import Field, field_validator
+
+from logweir.librdkafka import LibrdkafkaSettings, client_settings, refuse_reserved
+from logweir.units import Bytes, Duration
+from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records
+from sinks.http import CONNECT_SECONDS
+from sinks.kafka_answers import Failure, Troubles, read_failures
+from sinks.settings import BatchSettings, CommonDestination
+
+if TYPE_CHECKING:
+    from sinks.kafka_producer import Producer
+
+RESERVED = {
+    "bootstrap.servers": "set brokers",
+    "metadata.broker.list": "set brokers",
+    "compression.type": "set compression",
+    "compression.codec": "set compression",
+    "acks": "a record counts as delivered once all replicas in sync have it",
+    "request.required.acks": "a record counts as delivered once all replicas in sync have it",
+    "enable.idempotence": "the producer is always idempotent",
+    "transactional.id": "each request is reported on by itself",
+    "delivery.report.only.error": "failures alone are asked for",
+}
+"""librdkafka settings that are not the user's, and what to do instead."""
+
+_NO_KEY = b"\xfe"
+_LINE_BREAK = b"\xff"
+"""Neither byte occurs in UTF-8, so no key and no id is mistaken for them."""
+_POLL_SECONDS = 0.05
+
+
+class KafkaBatch(BatchSettings):
+    """When a request is sent: as soon as one of the limits is reached."""
+
+    max_records: int = Field(10_000, ge=1, description="The most records handed to the producer at once.")
+    max_bytes: Bytes = Field(2_000_000, gt=0, description="The most bytes of records handed to the producer at once.")
+    flush_interval: Duration = Field(1.0, gt=0, description="How long a record waits for others at most.")
+
+
+class Kafka(CommonDestination):
+    """A topic of a Kafka cluster."""
+
+    type: Literal["kafka"] = Field(description="A topic of a Kafka cluster.")
+    brokers: list[str] = Field(min_length=1, description="Addresses of some brokers, as host:port.")
+    topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="The topic to write to.")
+    key: str | None = Field(
+        None,
+        min_length=1,
+        description="The field whose value is the message's key, as a dotted path: records of one key are in one "
+        "partition. Without it they are spread.",
+    )
+    id_header: str | None = Field(
+        None,
+        min_length=1,
+        description="The name of a header that holds the record's id, by which a reader may tell a repetition.",
+    )
+    compression: bool | Literal["gzip", "lz4", "snappy", "zstd"] = Field(
+        True, description="How the producer compresses batches; true is lz4."
+    )
+    settings: LibrdkafkaSettings = Field(
+        default_factory=dict, description="librdkafka's own settings: security.protocol, sasl.*, ssl.* and others."
+    )
+    batch: KafkaBatch = Field(default_factory=KafkaBatch, description="When a request is sent.")
+    concurrency: int = Field(
+        1, ge=1, le=64, description="The most requests at once, for each partition; records keep their order with 1."
+    )
+
+    @field_validator("topic")
+    @classmethod
+    def _no_directory(cls, value: str) -> str:
+        if value in {".", ".."}:
+            msg = "must not be . or .."
+            raise ValueError(msg)
+        return value
+
+    @field_validator("settings")
+    @classmethod
+    def _not_reserved(cls, value: LibrdkafkaSettings) -> LibrdkafkaSettings:
+        refuse_reserved(value, RESERVED)
+        return value
+
+    def librdkafka(self) -> dict[str, Any]:
+        """Return the settings that any client of this cluster needs, secrets in the clear."""
+        return client_settings(self.settings, self.brokers)
+
+    def fields(self) -> set[str]:
+        """Return the field of the key."""
+        return {self.key} if self.key else set()
+
+    def open(self, getter: Callable[[str], Getter], resume: Any, *, partition: int = 0) -> KafkaDestination:
+        """Return the destination; it connects with the first request."""
+        del resume, partition
+        return KafkaDestination(self, getter(self.key) if self.key else None)
+
+
+class KafkaDestination:
+    """Sends requests by producers of its own, one for each request that is under way.
+
+    Args:
+        settings: The destination's settings.
+        key: Reads a record's key.
+    """
+
+    limits = Limits()
+    compression: str | None = None
+    serial = False
+
+    def __init__(self, settings: Kafka, key: Getter | None) -> None:
+        self._settings = settings
+        self._key = key
+        self._lines = 1 + (key is not None) + (settings.id_header is not None)
+        """Lines that a record has in a body."""
+        self._lock = threading.Lock()
+        self._idle: list[Producer] = []
+
+    def encode(self, records: Records) -> list[bytes]:
+        """Return each record on a line, behind a line with its key and one with its id, as far as these are asked."""
+        columns = []
+        if self._key is not None:
+            columns.append(_lines(list(map(self._key, records.records))))
+        if self._settings.id_header is not None:
+            columns.append(_lines(records.ids))
+        if not columns:
+            return records.values
+        return list(map(b"\n".join, zip(*columns, records.values, strict=True)))
+
+    def frame(self, pieces: list[bytes]) -> bytes:
+        """Return the pieces as lines; `send` makes messages of them."""
+        return b"\n".join(pieces)
+
+    def send(self, body: bytes, count: int) -> Outcome:
+        """Send a message for each record, and wait until each is acknowledged or has failed."""
+        from confluent_kafka import KafkaException
+
+        values, keys, headers = self.messages(body)
+        try:
+            producer = self._take()
+        except KafkaException as error:
+            return self._unusable(error)
+        failed = producer.send(self._settings.topic, values, keys, headers)
+        outcome = read_failures(failed, producer.troubles.last, count)
+        if not producer.spent:
+            with self._lock:
+                self._idle.append(producer)
+        return outcome
+
+    def messages(self, body: bytes) -> tuple[list[bytes], list[bytes | None], list[list[tuple[str, bytes]]]]:
+        """Return the values, keys and headers of a body's messages; no keys and no headers where none are asked."""
+        lines = body.split(b"\n")
+        values = lines[self._lines - 1 :: self._lines]
+        keys: list[bytes | None] = []
+        headers: list[list[tuple[str, bytes]]] = []
+        plain = _NO_KEY not in body and _LINE_BREAK not in body
+        if self._key is not None:
+            found = lines[:: self._lines]
+            keys = [*found] if plain else [None if line == _NO_KEY else _unline(line) for line in found]
+        if (name := self._settings.id_header) is not None:
+            found = lines[self._lines - 2 :: self._lines]
+            headers = [[(name, line)] for line in (found if plain else map(_unline, found))]
+        return values, keys, headers
+
+    def probe(self) -> Probed:
+        """Ask for the topic and for what this user may do with it, which creates no topic."""
+        from confluent_kafka import KafkaException, TopicCollection
+        from confluent_kafka.admin import AclOperation, AdminClient
+
+        heard = Troubles(self._settings.settings)
+        topic = self._settings.topic
+        try:
+            settings: dict[str, Any] = {"log_level": 0, **self._settings.librdkafka(), "error_cb": heard}
+            admin = AdminClient(settings)
+        except KafkaException as error:
+            return self._unusable(error)
+        asked = admin.describe_topics(
+            TopicCollection([topic]), include_authorized_operations=True, request_timeout=CONNECT_SECONDS
+        )[topic]
+        while not asked.done() and not heard.refused:
+            admin.poll(_POLL_SECONDS)
+        if not asked.done():
+            return Failure("_TIMED_OUT", "no answer").outcome(heard.last)
+        problem = asked.exception()
+        if isinstance(problem, KafkaException):
+            return heard.read(problem.args[0]).outcome(heard.last)
+        allowed = asked.result().authorized_operations
+        if allowed and AclOperation.WRITE not in allowed:
+            return Failure("TOPIC_AUTHORIZATION_FAILED", f"{topic}: this user may not write to it").outcome(None)
+        return Delivered()
+
+    def checkpoint(self) -> None:
+        """Keep no state: a topic is never taken back."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            self._idle.clear()
+
+    def _take(self) -> Producer:
+        """Return a producer that nobody else uses meanwhile."""
+        from sinks.kafka_producer import DEFAULTS, Producer
+
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        settings = self._settings
+        method = "lz4" if settings.compression is True else settings.compression or "none"
+        made = {**DEFAULTS, **settings.librdkafka(), "compression.type": method}
+        return Producer(made, settings.settings)
+
+    def _unusable(self, error: Exception) -> Hold:
+        """Return why no client can be made."""
+        return Hold(f"{Troubles(self._settings.settings).read(error.args[0]).said}: check `settings`")
+
+
+def _lines(values: list[Any]) -> list[bytes]:
+    """Return keys or ids as lines: text as it is, anything else as JSON."""
+    try:
+        lines = list(map(str.encode, values))
+    except TypeError:
+        lines = [_NO_KEY if each is None else _plain(each) for each in values]
+    if b"\n" in b"".join(lines):
+        lines = [line.replace(b"\n", _LINE_BREAK) for line in lines]
+    return lines
+
+
+def _plain(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # a whole number of more than 64 bits
+        return json.dumps(value).encode()
+
+
+def _unline(line: bytes) -> bytes:
+    return line.replace(_LINE_BREAK, b"\n")

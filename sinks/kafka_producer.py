@@ -1,0 +1,164 @@
+"""An idempotent Kafka producer that sends some records and returns once each has been reported on.
+
+Reports of success are not asked for: they would cost as much as the sending. The producer belongs to one request at a
+time, so when nothing is outstanding whatever was not reported as failed has been acknowledged. librdkafka reports on
+each record within `message.timeout.ms`, unless a fatal error ends it, and never sends one that it has reported on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from logweir.librdkafka import LibrdkafkaSettings
+from sinks.http import ANSWER_SECONDS
+from sinks.kafka_answers import ALONE_TOO_LARGE, TOO_LARGE, Failure, Troubles
+
+MAX_MESSAGE_BYTES = 100_000_000
+"""Larger records are refused here; what smaller size the topic takes is for the broker to say (max.message.bytes)."""
+QUEUE_KBYTES = 131_072
+TOPIC_SECONDS = 10
+"""How long a topic that nobody knows may take to be created, before its records fail."""
+_REFUSED_SECONDS = 3.0
+"""After a refused login without any progress the rest isn't waited for."""
+_SLICE_SECONDS = 0.1
+
+DEFAULTS: Mapping[str, Any] = {
+    # The partition of a key is that of Kafka's own clients, not librdkafka's.
+    "partitioner": "murmur2_random",
+    "message.timeout.ms": round(ANSWER_SECONDS * 1000),
+    "topic.metadata.propagation.max.ms": TOPIC_SECONDS * 1000,
+    # Batches fill up meanwhile; once a request is handed over nothing is waited for.
+    "linger.ms": 50,
+    "message.max.bytes": MAX_MESSAGE_BYTES,
+    "queue.buffering.max.kbytes": QUEUE_KBYTES,
+    # It would write to stderr between the flow's own lines. What matters comes as an error.
+    "log_level": 0,
+}
+"""What the user's own settings may change."""
+
+
+class Producer:
+    """One producer, for one request at a time.
+
+    Args:
+        settings: librdkafka's, secrets in the clear.
+        given: The user's among them, for what must not be shown.
+
+    Raises:
+        KafkaException: The settings are wrong.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], given: LibrdkafkaSettings) -> None:
+        from confluent_kafka import Producer as Client
+
+        self._reported: list[tuple[Any, Any]] = []
+        """The error and the message of each failure."""
+        self.troubles = Troubles(given)
+        self.spent = False
+        """Whether it must not be used again: a new one may find the way, or go on after a fatal error."""
+        self._client = Client(
+            {
+                **settings,
+                "enable.idempotence": True,
+                "acks": "all",
+                "delivery.report.only.error": True,
+                "on_delivery": lambda error, message: self._reported.append((error, message)),
+                "error_cb": self.troubles,
+            }
+        )
+
+    def send(
+        self, topic: str, values: Sequence[bytes], keys: Sequence[bytes | None], headers: Sequence[Any]
+    ) -> dict[int, Failure]:
+        """Send records, and return why some were not acknowledged, by their indexes.
+
+        Args:
+            topic: Where to.
+            values: The messages' values.
+            keys: Their keys, or nothing at all for none.
+            headers: Their headers, or nothing at all for none.
+        """
+        self._reported.clear()
+        self.troubles.forget()
+        failed = self._hand_over(topic, values, keys, headers)
+        self._wait()
+        failed |= self._read_reports(values, keys, headers)
+        # What timed out may have been written after all: without its connection, nothing of it can come late.
+        self.spent |= self.troubles.fatal or any(failure.name.startswith("_") for failure in failed.values())
+        return failed
+
+    def _hand_over(
+        self, topic: str, values: Sequence[bytes], keys: Sequence[bytes | None], headers: Sequence[Any]
+    ) -> dict[int, Failure]:
+        """Put everything into the producer's queue, and return what it refuses."""
+        from confluent_kafka import KafkaException
+
+        client, produce = self._client, self._client.produce
+        refused: dict[int, Failure] = {}
+        for index, value in enumerate(values):
+            more: dict[str, Any] = {"key": keys[index]} if keys else {}
+            if headers:
+                more["headers"] = headers[index]
+            while True:
+                try:
+                    produce(topic, value, **more)
+                except BufferError:
+                    if len(client):
+                        self._serve(client.poll)
+                        continue
+                    said = f"{len(value)} bytes, more than queue.buffering.max.kbytes under `settings` has room for"
+                    refused[index] = Failure(ALONE_TOO_LARGE, said)
+                except KafkaException as error:
+                    failure = self.troubles.read(error.args[0])
+                    if failure.name == TOO_LARGE:
+                        said = f"{len(value)} bytes, more than message.max.bytes under `settings`"
+                        failure = Failure(ALONE_TOO_LARGE, said)
+                    refused[index] = failure
+                break
+        return refused
+
+    def _serve(self, serve: Callable[[float], int]) -> None:
+        """Let the client do its work for a moment, and take note of what it says."""
+        from confluent_kafka import KafkaException
+
+        try:
+            serve(_SLICE_SECONDS)
+        except KafkaException as error:
+            # A fatal error is raised, in place of a call to error_cb.
+            self.troubles(error.args[0])
+
+    def _wait(self) -> None:
+        """Return once each record is reported on."""
+        left, since = -1, time.monotonic()
+        while True:
+            self._serve(self._client.flush)
+            now = len(self._client)
+            if not now:
+                return
+            if self.troubles.fatal:
+                # Nothing more is sent or reported on by itself.
+                self._client.purge()
+            elif now != left:
+                left, since = now, time.monotonic()
+            elif self.troubles.refused and time.monotonic() - since > _REFUSED_SECONDS:
+                # Only what was never sent is given up. What is on its way is still waited for.
+                self._client.purge(in_queue=True, in_flight=False)
+
+    def _read_reports(
+        self, values: Sequence[bytes], keys: Sequence[bytes | None], headers: Sequence[Any]
+    ) -> dict[int, Failure]:
+        """Return the reported failures by index. Equal records are interchangeable."""
+        if not self._reported:
+            return {}
+        indexes: dict[Any, list[int]] = {}
+        for index, value in enumerate(values):
+            key = value, keys[index] if keys else None, tuple(headers[index]) if headers else ()
+            indexes.setdefault(key, []).append(index)
+        failed = {}
+        for error, message in self._reported:
+            key = message.value(), message.key(), tuple(message.headers() or ())
+            failed[indexes[key].pop()] = self.troubles.read(error)
+        self._reported.clear()
+        return failed

@@ -25,6 +25,8 @@ NOT_UTF8 = "not UTF-8"
 NOT_AN_OBJECT = "not an object"
 TOO_DEEP = "nested too deeply"
 EMPTY = "empty"
+CAUSES = frozenset({NOT_JSON, NOT_UTF8, NOT_AN_OBJECT, TOO_DEEP, EMPTY})
+"""Why something is no record: what has one of these has never come to the rules."""
 
 _BRACE = ord("{")
 _FIRST_BYTE = itemgetter(0)
@@ -73,6 +75,7 @@ class Decoder:
             return
         if b"\n" in joined or set(map(_FIRST_BYTE, batch.values)) - {_BRACE}:
             batch.values = [_one_line(value) for value in batch.values]
+            batch.size = sum(map(len, batch.values))
         batch.ids = _identify(batch, list(map(self._identity, batch.records)))
 
     def _decode_each(self, batch: Batch) -> None:
@@ -88,6 +91,7 @@ class Decoder:
         if len(kept) < len(batch.values):
             batch.values = [batch.values[index] for index in kept]
             batch.offsets = [batch.offsets[index] for index in kept]
+            batch.size = sum(map(len, batch.values))
         batch.records = records
 
     def _decode_one(self, value: bytes) -> tuple[Any, str, str]:
@@ -191,6 +195,7 @@ def _wrap_lines(batch: Batch) -> None:
         record["timestamp"] = rfc3339(batch.times[index] if batch.times else batch.arrived)
         wrapped.append(orjson.dumps(record))
     batch.values = wrapped
+    batch.size = sum(map(len, wrapped))
 
 
 def _parse(value: bytes) -> Any:

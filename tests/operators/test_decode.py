@@ -87,6 +87,12 @@ FINE = {
 }
 
 
+def test_a_batch_knows_the_size_of_what_is_left() -> None:
+    """What is rejected, or put on one line, is no longer part of a batch's size, by which the source has room again."""
+    batch = decode(GOOD, b"no record", b' {"id":\n"2"} ', GOOD)
+    assert batch.size == sum(map(len, batch.values)) == 2 * len(GOOD) + len(b'{"id":"2"}')
+
+
 class TestVerdicts:
     @pytest.mark.parametrize("name", BAD)
     def test_what_is_no_record_is_rejected_with_its_cause_and_costs_only_itself(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `logweir check`, `schema`, `explain`, `generate` and `run`.
+"""The command line: `logweir check`, `schema`, `explain`, `generate`, `run` and `redrive`.
 
 What a command needs is imported inside it, so that `logweir check` answers at once.
 """
@@ -174,6 +174,27 @@ def run(flow: Path | None, only: str | None, workers: int) -> None:
         sys.exit(_deliver(_quickstart(Path(recovery), piped=_piped()), only, workers))
 
 
+@main.command()
+@_FLOW
+@click.option("--to", "name", required=True, help="The destination whose dead letters are sent again.")
+@click.option("--cause", "causes", multiple=True, help="Only letters of this cause; may be given several times.")
+@click.option("--limit", type=click.IntRange(min=1), help="Send so many at most; the next redrive goes on from there.")
+@click.option("--dry-run", is_flag=True, help="Count by cause, and send nothing.")
+@_JSON
+def redrive(flow: Path, *, name: str, causes: tuple[str, ...], limit: int | None, dry_run: bool, as_json: bool) -> None:
+    """Send the dead letters of a destination of FLOW again; those that fail go back."""
+    from flows.config import load
+    from flows.redrive import count, run
+    from logweir.events import Events
+
+    loaded = load(flow)
+    _known(loaded, name, "--to")
+    events = Events(sys.stderr)
+    report = count(loaded.flow, name, causes, events) if dry_run else run(loaded.flow, name, causes, limit, events)
+    click.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.text())
+    sys.exit(report.exit_code)
+
+
 def _deliver(document: Document, only: str | None, workers: int) -> int:
     """Run the flow that a document describes and return the exit code."""
     from flows.config import built
@@ -187,20 +208,24 @@ def _deliver(document: Document, only: str | None, workers: int) -> int:
 
 def _only(loaded: LoadedFlow, only: str | None) -> list[str] | None:
     """Return the names that `--only` lists, None for all."""
-    from logweir.settings import nearest
-
     if only is None:
         return None
     names = [name.strip() for name in only.split(",") if name.strip()]
-    known = loaded.flow.enabled
     for name in names:
-        if name not in known:
-            msg = f"{name!r} is no enabled destination of this flow, which has {', '.join(known)}{nearest(name, known)}"
-            raise click.BadParameter(msg, param_hint="--only")
+        _known(loaded, name, "--only")
     if not names:
         msg = "names no destination"
         raise click.BadParameter(msg, param_hint="--only")
     return names
+
+
+def _known(loaded: LoadedFlow, name: str, option: str) -> None:
+    from logweir.settings import nearest
+
+    known = loaded.flow.enabled
+    if name not in known:
+        msg = f"{name!r} is no enabled destination of this flow, which has {', '.join(known)}{nearest(name, known)}"
+        raise click.BadParameter(msg, param_hint=option)
 
 
 def _quickstart(recovery: Path, *, piped: bool) -> Document:

@@ -96,7 +96,7 @@ class Runtime:
         state = state or {}
         ledger = Ledger.from_dict(state["ledger"]) if "ledger" in state else None
         delivery = Delivery(
-            _delivering(name, settings),
+            delivering(name, settings),
             settings.open(self._projections[name].getter, state.get("destination"), partition=partition),
             self._dead_letters(name, partition),
             self._flights[name],
@@ -177,7 +177,8 @@ class Runtime:
             flight.add(count)
 
 
-def _delivering(name: str, settings: CommonDestination) -> Delivering:
+def delivering(name: str, settings: CommonDestination) -> Delivering:
+    """Return what the delivery engine has to know of a destination's settings."""
     return Delivering(
         name=name,
         max_records=settings.batch.max_records,

@@ -7,6 +7,7 @@ hold the rest. Both are durable when `flush` returns, which is before the epoch 
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import threading
 import time
@@ -19,6 +20,9 @@ import orjson
 from logweir.errors import LogweirError
 from logweir.events import Events
 from logweir.record import rfc3339
+
+REDRIVE_SUFFIX = ".redrive"
+"""Of the file that a redrive writes to; no destination's name has a dot in it."""
 
 
 class DeadLetter(NamedTuple):
@@ -63,14 +67,17 @@ class DeadLetters(Protocol):
 class DirectoryDeadLetters:
     """Appends to `<directory>/<destination>.ndjson`, one file for each sink partition.
 
+    A redrive appends to a file of its own, and takes what is settled out of all of them, by a new file in the old one's
+    place. So a writer holds the file's lock while it appends, and looks whether the file is still the one at its path.
+
     Args:
         directory: Made when the first letter is written.
         destination: The destination's name.
-        partition: The sink partition's number.
+        partition: The sink partition's number; None for the file of a redrive.
     """
 
-    def __init__(self, directory: Path, destination: str, partition: int) -> None:
-        suffix = f"-{partition}" if partition else ""
+    def __init__(self, directory: Path, destination: str, partition: int | None) -> None:
+        suffix = REDRIVE_SUFFIX if partition is None else f"-{partition}" if partition else ""
         self._path = directory / f"{destination}{suffix}.ndjson"
         self._destination = destination
         self._file: IO[bytes] | None = None
@@ -80,18 +87,11 @@ class DirectoryDeadLetters:
         """Append the letters."""
         lines = b"".join(orjson.dumps(self._entry(letter)) + b"\n" for letter in letters)
         with self._lock:
-            if self._file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._path.open("ab", buffering=0)
-            start = self._file.seek(0, 2)
+            file = self._locked()
             try:
-                written = self._file.write(lines)
-                if written != len(lines):
-                    msg = f"{self._path}: wrote {written} of {len(lines)} bytes"
-                    raise OSError(msg)  # noqa: TRY301  a short write is mended as a failed one is
-            except OSError:
-                self._file.truncate(start)
-                raise
+                _append(file, lines, self._path)
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
 
     def flush(self) -> None:
         """Sync the file."""
@@ -102,9 +102,27 @@ class DirectoryDeadLetters:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+            self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _locked(self) -> IO[bytes]:
+        """Return the file that is at the path now, locked against other writers and a redrive."""
+        while True:
+            file = self._file
+            if file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                file = self._file = self._path.open("a+b", buffering=0)
+                sync_directory(self._path.parent)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if is_at(self._path, file):
+                return file
+            # A redrive has put a new file here, or another program has moved the old one, with what was written to it.
+            os.fsync(file.fileno())
+            self._close()
 
     def _entry(self, letter: DeadLetter) -> dict[str, Any]:
         entry: dict[str, Any] = {
@@ -122,6 +140,44 @@ class DirectoryDeadLetters:
         except UnicodeDecodeError:
             entry["record_base64"] = base64.b64encode(letter.value).decode()
         return entry
+
+
+def _append(file: IO[bytes], lines: bytes, path: Path) -> None:
+    """Append whole lines to a locked file, or nothing.
+
+    Raises:
+        OSError: There is no room for all of them, or what else it may be.
+    """
+    start = file.seek(0, os.SEEK_END)
+    if start and os.pread(file.fileno(), 1, start - 1) != b"\n":
+        lines = b"\n" + lines  # a crash has left half a line, to which the first would be glued
+    try:
+        written = file.write(lines)
+        if written != len(lines):
+            msg = f"{path}: wrote {written} of {len(lines)} bytes"
+            raise OSError(msg)  # noqa: TRY301  a short write is mended as a failed one is
+    except OSError:
+        file.truncate(start)
+        raise
+
+
+def is_at(path: Path, file: IO[bytes]) -> bool:
+    """Tell whether an open file is the one that the path leads to."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(file.fileno())
+    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make durable which files a directory has."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class KafkaDeadLetters:

@@ -41,11 +41,12 @@ _FEW = 4
 _ASK_SECONDS = 15.0
 _REPEAT_SECONDS = 60.0
 _COORDINATOR_SECONDS = 0.1
-_COORDINATOR_SOON = {
+COORDINATOR_SOON = {
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 }
+"""What a broker answers while it makes the group's coordinator: ask again."""
 
 # Of a record it is never None, whatever its type says; mapped over a poll it costs no Python frame.
 _PARTITION: Callable[[Any], int] = Message.partition  # type: ignore[assignment]
@@ -74,6 +75,24 @@ def consumer_settings(settings: dict[str, Any], group: str) -> dict[str, Any]:
         # An offset that is gone must be seen and counted, not skipped.
         "auto.offset.reset": "error",
     }
+
+
+def committed_offsets(consumer: Consumer, parts: list[TopicPartition]) -> list[TopicPartition]:
+    """Return what the consumer's group has committed. A new broker makes its coordinator with the first question.
+
+    Raises:
+        KafkaException: The brokers don't say.
+    """
+    deadline = time.monotonic() + _ASK_SECONDS
+    while True:
+        try:
+            found: list[TopicPartition] = consumer.committed(parts, timeout=_ASK_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() not in COORDINATOR_SOON or time.monotonic() > deadline:
+                raise
+            time.sleep(_COORDINATOR_SECONDS)
+        else:
+            return found
 
 
 class KafkaSource(FixedPartitionedSource[Batch, int]):
@@ -293,7 +312,7 @@ class _Reader:
 
     def _place(self, fresh: list[KafkaPart]) -> None:
         """Give a first position to partitions that the flow has none recorded of."""
-        committed = self._committed([TopicPartition(*part.key) for part in fresh])
+        committed = committed_offsets(self._consumer, [TopicPartition(*part.key) for part in fresh])
         known = {part.key[0] for part in self._parts.values() if part.position is not None}
         known.update(each.topic for each in committed if each.offset >= 0)
         starts = self._starts(fresh)
@@ -305,19 +324,6 @@ class _Reader:
                 part.position = self._watermarks(part.key)[0]
             else:
                 part.position = starts[part.key]
-
-    def _committed(self, parts: list[TopicPartition]) -> list[TopicPartition]:
-        """Return what the group has committed. A new broker makes the group's coordinator with the first question."""
-        deadline = time.monotonic() + _ASK_SECONDS
-        while True:
-            try:
-                found: list[TopicPartition] = self._consumer.committed(parts, timeout=_ASK_SECONDS)
-            except KafkaException as error:
-                if error.args[0].code() not in _COORDINATOR_SOON or time.monotonic() > deadline:
-                    raise
-                time.sleep(_COORDINATOR_SECONDS)
-            else:
-                return found
 
     def _starts(self, fresh: list[KafkaPart]) -> dict[tuple[str, int], int]:
         """Return where `start` lies in each partition."""

@@ -1,0 +1,69 @@
+"""From dead letters to batches that a destination can be given again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flows.config import Flow
+from flows.dead_letters import Read
+from logweir.batch import Batch
+from operators.decode import CAUSES, Decoder
+from operators.projection import Projection
+from operators.rules import compile_rules, fields_of
+
+
+class Steps:
+    """Makes batches of letters, each record under the topic, partition and offset that it had in the beginning.
+
+    A letter that a destination refused has passed the flow's rules. One that was no record has never come to them: it
+    is decoded once more, since the source's `format` may have been mended, and then the rules are asked.
+
+    Args:
+        flow: The flow.
+        name: The destination.
+    """
+
+    def __init__(self, flow: Flow, name: str) -> None:
+        layout = flow.source.layout()
+        rules = [rule for rule in flow.rules if rule.enabled]
+        own = [rule for rule in flow.own_rules(name) if rule.enabled]
+        asked = Projection(fields_of([*rules, *own]), layout, identified=False)
+        self._decode_for_rules = Decoder(asked, final=False) if rules or own else None
+        self._rules = (compile_rules(rules, asked), compile_rules(own, asked))
+        projection = Projection(flow.destinations[name].fields(), layout)
+        self.getter = projection.getter
+        self._decode = Decoder(projection)
+
+    def __call__(self, reads: Sequence[Read]) -> list[Batch]:
+        """Return the letters as batches; what still is no record is rejected as it was the last time."""
+        groups: dict[tuple[str, int, bool], list[Read]] = {}
+        for read in reads:
+            letter = read.letter
+            groups.setdefault((letter.topic, letter.partition, letter.cause in CAUSES), []).append(read)
+        return [self._batch(group, raw=key[2]) for key, group in groups.items()]
+
+    def _batch(self, reads: Sequence[Read], *, raw: bool) -> Batch:
+        first = reads[0].letter
+        batch = Batch(
+            first.topic,
+            first.partition,
+            [read.letter.value for read in reads],
+            [read.letter.offset for read in reads],
+            arrived=min(read.written for read in reads),
+        )
+        if raw:
+            batch.times = [read.written for read in reads]
+            if self._decode_for_rules is not None:
+                self._decode_for_rules(batch)
+                for rules in self._rules:
+                    batch = rules.filter(batch)
+        else:
+            # What stands here tells a format of plain text that its lines were made records before.
+            batch.records = [None] * len(batch)
+        self._decode(batch)
+        known = {read.letter.offset: read.letter for read in reads}
+        batch.account.rejected = [
+            each._replace(cause=known[each.offset].cause, detail=known[each.offset].reason)
+            for each in batch.account.rejected
+        ]
+        return batch

@@ -59,6 +59,10 @@ class LetterFiles:
             raise
         self._current = 0
 
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to read, or no more."""
+        return all(file.at >= file.bound for file in self._files)
+
     def read(self, most: int, size: int = READ_BYTES) -> list[Read] | None:
         """Return the next letters."""
         found: list[Read] = []

@@ -84,6 +84,10 @@ class LetterTopic:
             self._consumer.close()
             raise
 
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to read, or no more."""
+        return not self._bounds
+
     def read(self, most: int, size: int = READ_BYTES) -> list[Read] | None:
         """Return the next letters."""
         found: list[Read] = []

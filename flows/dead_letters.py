@@ -101,6 +101,10 @@ class Letters(Protocol):
     """What the destination resumes from: as it was given to `record` last."""
     passed: Passed
 
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to read, or no more."""
+        ...
+
     def read(self, most: int, size: int = READ_BYTES) -> list[Read] | None:
         """Return the next letters; an empty list when there are none yet, None at the end.
 

@@ -119,6 +119,9 @@ class Redrive:
         left = self._limit if self._limit is not None else 1 << 62
         due = time.monotonic() + interval
         complete = False
+        if not letters.is_empty():
+            # A file has to be cut back to its size before the first letter, when this dies before the next place.
+            letters.record(delivery.checkpoint())
         while left and self._stop_by is None and not complete:
             if dead_letters.noted >= _SETTLED_RECORDS or time.monotonic() >= due:
                 self._settle(letters, delivery, dead_letters)

@@ -17,6 +17,7 @@ SINKS: dict[str, str] = {
     "gcp": "sinks.gcp:Gcp",
     "http": "sinks.http_endpoint:HttpEndpoint",
     "kafka": "sinks.kafka:Kafka",
+    "loki": "sinks.loki:Loki",
     "splunk": "sinks.splunk:Splunk",
 }
 """type -> module:class of its settings. Only what a flow file names is imported."""

@@ -44,7 +44,8 @@ class TimeWindow:
             if not now - self._past <= seconds <= now + self._future:
                 outside[index] = TOO_OLD if seconds < now else TOO_NEW
         if self._refuse and outside:
-            self._set_aside(batch, outside, times)
+            said = f"the destination takes {self._past / 3600:g} h back to {self._future / 3600:g} h ahead"
+            set_aside(batch, {at: (cause, f"{str(times[at])[:100]}: {said}") for at, cause in outside.items()})
             return {}
         causes = list(outside.values())
         return {cause: causes.count(cause) for cause in dict.fromkeys(causes)}
@@ -57,18 +58,23 @@ class TimeWindow:
         except (TypeError, IndexError, KeyError):
             return not times
 
-    def _set_aside(self, batch: Batch, outside: dict[int, str], times: list[Any]) -> None:
-        said = f"the destination takes {self._past / 3600:g} h back to {self._future / 3600:g} h ahead"
-        batch.account.rejected += [
-            Rejected(batch.values[index], batch.offsets[index], cause, f"{str(times[index])[:100]}: {said}")
-            for index, cause in outside.items()
-        ]
-        kept = [index for index in range(len(batch)) if index not in outside]
-        batch.values = [batch.values[index] for index in kept]
-        batch.offsets = [batch.offsets[index] for index in kept]
-        batch.records = [batch.records[index] for index in kept]
-        batch.ids = [batch.ids[index] for index in kept]
-        batch.size = sum(map(len, batch.values))
+
+def set_aside(batch: Batch, reasons: dict[int, tuple[str, str]]) -> None:
+    """Move records to the account's rejected ones.
+
+    Args:
+        batch: Where they are taken from.
+        reasons: index -> (short fixed cause, detail).
+    """
+    batch.account.rejected += [
+        Rejected(batch.values[index], batch.offsets[index], cause, detail) for index, (cause, detail) in reasons.items()
+    ]
+    kept = [index for index in range(len(batch)) if index not in reasons]
+    batch.values = [batch.values[index] for index in kept]
+    batch.offsets = [batch.offsets[index] for index in kept]
+    batch.records = [batch.records[index] for index in kept]
+    batch.ids = [batch.ids[index] for index in kept]
+    batch.size = sum(map(len, batch.values))
 
 
 def _seconds(time: Any, arrived: float) -> float:

@@ -28,6 +28,8 @@ ENVIRONMENT = {
     "SPLUNK_HEC_URL": "http://localhost:8088",
     "SPLUNK_HEC_TOKEN": "token",
     "COLLECTOR_TOKEN": "token",
+    "LOKI_ADDR": "http://localhost:3100",
+    "LOKI_PASSWORD": "password",
 }
 BASE = {"name": "page", "source": {"type": "stdin"}, "destinations": {"out": {"type": "console"}}}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -1,0 +1,182 @@
+"""What an entry of Loki's push API has beside its line: a time in nanoseconds, and structured metadata."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from operator import itemgetter
+from typing import Any
+
+import orjson
+
+from logweir.record import epoch_seconds
+from sinks.destination import Getter
+
+MAX_METADATA_BYTES = 64 * 1024
+"""Loki's max_structured_metadata_size, of names and values."""
+METADATA_TOO_LARGE = "structured metadata too large for the destination"
+
+SECOND = 1_000_000_000
+"""Nanoseconds."""
+
+_LATEST = (1 << 63) - 1
+"""Nanoseconds: the year 2262. What is beyond stays beyond what Loki takes, and can still be read."""
+_SECONDS_LIMIT = 10_000
+"""Bounds the cache of seconds, whatever the timestamps are."""
+_DIGITS = 9
+_HEX_DIGITS = 32
+_SECOND_WIDTH = 10
+_WIDTH = _SECOND_WIDTH + _DIGITS
+_DOT, _LAST = itemgetter(19), itemgetter(-1)
+_BEFORE_DOT, _BEHIND_DOT = itemgetter(slice(19)), itemgetter(slice(20, -1))
+_HEX = re.compile("[0-9a-fA-F]+")
+_FRACTION = re.compile(r"[T ]\d\d:?\d\d:?\d\d[.,](\d+)")
+_UNITS = ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3))
+"""Whole numbers below the first of a pair are seconds, milliseconds or microseconds, as `epoch_seconds` has it."""
+_NUMBERS_LIMIT = 10**20
+
+
+class _Seconds(dict[str, str]):
+    """Seconds since 1970, of ten digits, by the text of a second in UTC: neighbours share them."""
+
+    def __missing__(self, text: str) -> str:
+        seconds = str(int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()))
+        if len(seconds) != _SECOND_WIDTH or int(seconds) > _LATEST // SECOND - 1:
+            msg = "not of this time"
+            raise ValueError(msg)
+        if len(self) >= _SECONDS_LIMIT:
+            self.clear()
+        self[text] = seconds
+        return seconds
+
+
+class Entries:
+    """Makes entries.
+
+    Args:
+        metadata: Gives each piece of structured metadata.
+    """
+
+    def __init__(self, metadata: Mapping[str, Getter]) -> None:
+        self._metadata = dict(metadata)
+        self._seconds = _Seconds()
+
+    def of(
+        self, streams: list[str], times: list[Any], rows: list[Any], values: list[bytes], arrived: float
+    ) -> list[bytes]:
+        """Return for each record its stream, time and structured metadata with tabs between them, and its line below.
+
+        Args:
+            streams: The records' streams.
+            times: Their timestamps.
+            rows: The projected records.
+            values: Their bytes.
+            arrived: Epoch seconds that stand in for a missing timestamp.
+        """
+        seconds, fractions, zeros = self._nanoseconds(times, arrived)
+        return [
+            f"{stream}\t{second}{fraction}{zeros}\t{metadata}\n".encode() + value
+            for stream, second, fraction, metadata, value in zip(
+                streams, seconds, fractions, self._all_metadata(rows, values), values, strict=True
+            )
+        ]
+
+    def altered(self, rows: list[Any], values: list[bytes]) -> dict[str, int]:
+        """Return how many records go without their structured metadata, by cause."""
+        if not self._may_be_large(values):
+            return {}
+        count = sum(_size(self._found(row)) > MAX_METADATA_BYTES for row in rows)
+        return {METADATA_TOO_LARGE: count} if count else {}
+
+    def _nanoseconds(self, times: list[Any], arrived: float) -> tuple[list[str], list[str], str]:
+        """Return times in nanoseconds since 1970, of 19 digits, as two columns and an end that all share."""
+        try:
+            if set(map(_LAST, times)) == {"Z"} and set(map(_DOT, times)) == {"."}:
+                fractions = list(map(_BEHIND_DOT, times))
+                (width,) = set(map(len, fractions))
+                text = "".join(fractions)
+                if width <= _DIGITS and text.isascii() and text.isdigit():
+                    seconds = list(map(self._seconds.__getitem__, map(_BEFORE_DOT, times)))
+                    return seconds, fractions, "0" * (_DIGITS - width)
+        except (TypeError, IndexError, KeyError, ValueError, OverflowError):
+            pass
+        return [f"{nanoseconds(each, arrived):0{_WIDTH}d}" for each in times], [""] * len(times), ""
+
+    def _all_metadata(self, rows: list[Any], values: list[bytes]) -> list[str]:
+        """Return the structured metadata of each record as JSON; nothing where there is none."""
+        if not self._metadata:
+            return [""] * len(rows)
+        if len(self._metadata) == 1 and not self._may_be_large(values):
+            ((name, get),) = self._metadata.items()
+            ids = list(map(get, rows))
+            if _all_hex(ids):
+                return [f'{{"{name}":"{each}"}}' if each else "" for each in ids]
+        return [_json(self._found(row)) for row in rows]
+
+    def _found(self, row: Any) -> dict[str, str]:
+        found = {name: get(row) for name, get in self._metadata.items()}
+        return {
+            name: value if isinstance(value, str) else said(value)
+            for name, value in found.items()
+            if value is not None and value != ""
+        }
+
+    def _may_be_large(self, values: list[bytes]) -> bool:
+        """Tell whether a record is so large that its metadata may be: a value is no longer than its record."""
+        largest = max(map(len, values), default=0) * len(self._metadata)
+        return largest + sum(map(len, self._metadata)) > MAX_METADATA_BYTES // 2
+
+
+def said(value: Any) -> str:
+    """Return any value as JSON: orjson would refuse a whole number of more than 64 bits."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def nanoseconds(value: Any, arrived: float) -> int:
+    """Return a record's time in nanoseconds since 1970, as exact as it is written; without one, that of its arrival."""
+    try:
+        found = _exact(value)
+        seconds = epoch_seconds(value) if found is None else None
+    except (ValueError, OverflowError):
+        found = seconds = None
+    if found is None:
+        found = round((arrived if seconds is None else seconds) * SECOND)
+    return min(max(found, 0), _LATEST)
+
+
+def _exact(value: Any) -> int | None:
+    """Return nanoseconds where text or a whole number is given; None for all else.
+
+    Raises:
+        ValueError: Text that is no time.
+    """
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return _exact(int(value))
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _NUMBERS_LIMIT:
+        return int(value) * next((unit for limit, unit in _UNITS if value < limit), 1)
+    if not isinstance(value, str):
+        return None
+    moment = datetime.fromisoformat(value)
+    moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).replace(microsecond=0)
+    fraction = _FRACTION.search(value)
+    digits = fraction[1][:_DIGITS].ljust(_DIGITS, "0") if fraction else "0"
+    return int(moment.timestamp()) * SECOND + int(digits)
+
+
+def _all_hex(ids: list[Any]) -> bool:
+    """Tell whether all ids that are there are the digits of a trace, which need no escape."""
+    there = list(filter(None, ids))
+    try:
+        return not there or (set(map(len, there)) == {_HEX_DIGITS} and bool(_HEX.fullmatch("".join(there))))
+    except TypeError:
+        return False
+
+
+def _size(metadata: dict[str, str]) -> int:
+    return sum(len(name) + len(value.encode()) for name, value in metadata.items())
+
+
+def _json(metadata: dict[str, str]) -> str:
+    return orjson.dumps(metadata).decode() if metadata and _size(metadata) <= MAX_METADATA_BYTES else ""

@@ -13,6 +13,7 @@ Protocol: "Method: entries.write", "LogEntry" and "Quotas and limits" in the Clo
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable
@@ -276,7 +277,8 @@ class GcpDestination:
     def _labelled(self, row: Any) -> str:
         found = {name: get(row) for name, get in self._labels.items()}
         labels = {
-            name: value if isinstance(value, str) else orjson.dumps(value).decode()
+            # orjson would refuse a whole number of more than 64 bits.
+            name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
             for name, value in found.items()
             if value is not None
         }

@@ -163,8 +163,9 @@ class TestEncode:
     def test_labels(self) -> None:
         """Labels that come from fields are text, and missing ones are left out."""
         fields = {"service": "context.service", "n": "metadata.n"}
-        got = entries(b'{"context":{"service":"a\\"b"},"metadata":{"n":[5]}}', b"{}", label_fields=fields)
-        assert [entry.get("labels") for entry in got] == [{"service": 'a"b', "n": "[5]"}, None]
+        large = b'{"metadata":{"n":%b}}' % (b"1" * 40)
+        got = entries(b'{"context":{"service":"a\\"b"},"metadata":{"n":[5]}}', b"{}", large, label_fields=fields)
+        assert [entry.get("labels") for entry in got] == [{"service": 'a"b', "n": "[5]"}, None, {"n": "1" * 40}]
 
     def test_insert_ids(self) -> None:
         """Odd ids are escaped, long ones hashed."""

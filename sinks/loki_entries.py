@@ -31,7 +31,6 @@ _SECOND_WIDTH = 10
 _WIDTH = _SECOND_WIDTH + _DIGITS
 _DOT, _LAST = itemgetter(19), itemgetter(-1)
 _BEFORE_DOT, _BEHIND_DOT = itemgetter(slice(19)), itemgetter(slice(20, -1))
-_HEX = re.compile("[0-9a-fA-F]+")
 _FRACTION = re.compile(r"[T ]\d\d:?\d\d:?\d\d[.,](\d+)")
 _UNITS = ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3))
 """Whole numbers below the first of a pair are seconds, milliseconds or microseconds, as `epoch_seconds` has it."""
@@ -169,9 +168,11 @@ def _all_hex(ids: list[Any]) -> bool:
     """Tell whether all ids that are there are the digits of a trace, which need no escape."""
     there = list(filter(None, ids))
     try:
-        return not there or (set(map(len, there)) == {_HEX_DIGITS} and bool(_HEX.fullmatch("".join(there))))
-    except TypeError:
+        # White space is skipped by `fromhex`, so that ids which hold some come out shorter.
+        raw = bytes.fromhex("".join(there))
+    except (TypeError, ValueError):
         return False
+    return len(raw) * 2 == _HEX_DIGITS * len(there) and set(map(len, there)) <= {_HEX_DIGITS}
 
 
 def _size(metadata: dict[str, str]) -> int:

@@ -111,7 +111,9 @@ RECORDS = st.fixed_dictionaries(
         "message": st.text(max_size=10),
         "level": st.sampled_from(["info", "WARNING", 30, "odd", "", None, True, ["error"], 1.5]),
         "context": st.none() | st.fixed_dictionaries({}, optional={"service": PART}),
-        "trace": st.fixed_dictionaries({}, optional={"traceId": st.just(TRACE) | PART}),
+        "trace": st.fixed_dictionaries(
+            {}, optional={"traceId": st.sampled_from([TRACE, "x" * 32, " " * 32, '"' * 32, "ab" * 15]) | PART}
+        ),
     },
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import orjson
@@ -74,7 +75,8 @@ def read_exception(error: Exception, said: str) -> Hold | Retry:
     """
     from botocore import exceptions
 
-    if isinstance(error, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+    # OpenSSL checks names, urllib3 addresses.
+    if isinstance(error, exceptions.SSLError) and re.search("CERTIFICATE_VERIFY_FAILED|doesn't match", str(error)):
         return Hold(f"{said}: check endpoint_url; AWS_CA_BUNDLE names a file of the authorities to trust")
     if isinstance(error, exceptions.NoRegionError | exceptions.InvalidRegionError):
         return Hold(f"{said}: set region")

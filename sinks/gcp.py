@@ -230,7 +230,7 @@ class GcpDestination:
 
     def probe(self) -> Probed:
         """Have the service check one entry without writing it: `dryRun`. It needs the permission to write alone."""
-        entry = {"jsonPayload": {}, "timestamp": rfc3339(time.time()), "severity": "DEFAULT"}
+        entry = {"insertId": "probe", "jsonPayload": {}, "timestamp": rfc3339(time.time()), "severity": "DEFAULT"}
         body = b'%b%b],"dryRun":true}' % (self._head, orjson.dumps(entry))
         return probed(self._write(body, 1, {"content-type": "application/json"}))
 

@@ -28,6 +28,7 @@ _MENDING = {
     "ACCOUNT_STATE_INVALID": "the service account is disabled or deleted: enable it, or set other credentials",
     "BILLING_DISABLED": "enable billing for project_id",
     "CONSUMER_INVALID": "check project_id: there is no such project",
+    "CONSUMER_SUSPENDED": "the project is suspended: check project_id",
     "SERVICE_DISABLED": "enable the Cloud Logging API in project_id",
 }
 """Reasons of Google's ErrorInfo that have more to say than the status."""

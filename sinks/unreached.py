@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from sinks.destination import Hold, Retry
 
@@ -42,6 +43,8 @@ def explain(error: httpx.TransportError | httpx.InvalidURL, url: str, setting: s
         return Hold(of_certificate(broken.verify_code, broken.verify_message, place, setting))
     if broken and broken.reason in _NO_TLS:
         return Hold(f"{place} doesn't speak TLS: check the port in `{setting}`, and whether it begins with http://")
+    if _goes_through_a_proxy(url):
+        place += " or the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names"
     return Retry(_passing(error, causes, place, setting, secure=url.startswith("https://")))
 
 
@@ -66,7 +69,7 @@ def _passing(
         said = f"no connection to {place}: {said}: check `{setting}`, and the network and firewalls on the way"
     elif isinstance(error, httpx.TimeoutException):
         said = f"no answer in time: {type(error).__name__}"
-    elif isinstance(error, httpx.RemoteProtocolError) and not secure:
+    elif isinstance(error, httpx.RemoteProtocolError | httpx.ReadError) and not secure:
         said += f": if it doesn't pass, check whether `{setting}` should begin with https://"
     return said
 
@@ -96,6 +99,11 @@ def _place(url: str) -> str:
         return urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:
         return ""
+
+
+def _goes_through_a_proxy(url: str) -> bool:
+    parts, proxies = urlsplit(url), getproxies()
+    return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname or "")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -81,6 +81,8 @@ def parse(body: bytes, index: str) -> list[Create]:
     if not body.endswith(b"\n"):
         raise Refused(400, "illegal_argument_exception", "The bulk request must be terminated by a newline [\\n]")
     lines = body[:-1].split(b"\n")
+    if lines == [b""]:
+        raise Refused(400, "action_request_validation_exception", "Validation Failed: 1: no requests added;")
     creates = []
     for number in range(0, len(lines), 2):
         head = _action(lines[number], number + 1)

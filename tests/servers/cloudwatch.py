@@ -26,6 +26,13 @@ def error(status: int, kind: str, message: str) -> Answer:
     return Answer(status, dumped({"__type": kind, "message": message}), headers)
 
 
+def denial(operation: str) -> Answer:
+    """Return what the service answers to a key that has no permission for an operation."""
+    what = f"User: arn:aws:iam::123456789012:user/writer is not authorized to perform: logs:{operation} on resource: "
+    what += "arn:aws:logs:eu-west-1:123456789012:log-group:logs:log-stream:stream because no identity-based policy "
+    return error(400, "AccessDeniedException", f"{what}allows the logs:{operation} action")
+
+
 NO_GROUP = error(400, "ResourceNotFoundException", "The specified log group does not exist.")
 NO_STREAM = error(400, "ResourceNotFoundException", "The specified log stream does not exist.")
 EXISTS = "ResourceAlreadyExistsException"
@@ -53,6 +60,8 @@ class FakeCloudWatch(CloudServer):
         self.puts: list[int] = []
         """The number of events of each request that was taken."""
         self.operations: list[str] = []
+        self.denied: set[str] = set()
+        """Operations that the key has no permission for."""
 
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Answer one operation."""
@@ -65,6 +74,8 @@ class FakeCloudWatch(CloudServer):
             raise Refused(error(400, "SerializationException", str(problem))) from None
         with self.lock:
             self.operations.append(operation)
+            if operation in self.denied:
+                raise Refused(denial(operation))
             answered = getattr(self, f"_{operation}")(**request)
         return Answer(200, dumped(answered), {"Content-Type": "application/x-amz-json-1.1"})
 
@@ -90,6 +101,17 @@ class FakeCloudWatch(CloudServer):
             what = "The request signature we calculated does not match the signature you provided. Check your AWS "
             what += f"Secret Access Key and signing method.\n\nThe Canonical String should have been\n'{canonical}'"
             raise Refused(error(400, "InvalidSignatureException", what))
+
+    def _DescribeLogStreams(  # noqa: N802
+        self,
+        logGroupName: str,  # noqa: N803
+        logStreamNamePrefix: str,  # noqa: N803
+        limit: int,
+    ) -> dict[str, Any]:
+        if logGroupName not in self.streams:
+            raise Refused(NO_GROUP)
+        names = sorted(name for name in self.streams[logGroupName] if name.startswith(logStreamNamePrefix))
+        return {"logStreams": [{"logStreamName": name} for name in names[:limit]]}
 
     def _CreateLogGroup(self, logGroupName: str) -> dict[str, Any]:  # noqa: N802, N803  # names of the service
         if logGroupName in self.streams:

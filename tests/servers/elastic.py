@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tests.servers.bulk import Create, Refused, Request, conflict, failed, stored, unreadable
 
@@ -82,6 +82,12 @@ class FakeElastic:
         self.authorization: str | None = None
         """The only value of the `Authorization` header that is let in."""
         self.version = "8.19.3"
+        self.indices: set[str] | None = None
+        """Those that exist, when the cluster makes none by itself; None: it does."""
+        self.privileges: bool | None = True
+        """Whether the key may create documents; None: this server doesn't know privileges, as without security."""
+        self.probes = 0
+        """`_bulk` requests without a document; `requests` doesn't count them."""
         self.max_content_length = MAX_CONTENT_LENGTH
         """Of a body, unpacked; more is a 413."""
         self.docs: dict[tuple[str, str], bytes] = {}
@@ -160,6 +166,22 @@ class FakeElastic:
     ) -> None:
         self.stop()
 
+    def look(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """Return the answer to what is no `_bulk` request: its status and its body."""
+        if path == "/":
+            about = {"name": "fake", "cluster_name": "test", "version": {"number": self.version}, "tagline": _TAGLINE}
+            return 200, json.dumps(about).encode()
+        if path == "/_security/user/_has_privileges" and method == "POST" and self.privileges is not None:
+            (asked,) = json.loads(body)["index"]
+            told = {name: dict.fromkeys(asked["privileges"], self.privileges) for name in asked["names"]}
+            return 200, json.dumps({"username": "me", "has_all_requested": self.privileges, "index": told}).encode()
+        if path == "/_cluster/settings" and method == "GET":
+            makes = "true" if self.indices is None else "false"
+            return 200, json.dumps({"defaults": {"action": {"auto_create_index": makes}}}).encode()
+        if method == "HEAD" and not path.startswith("/_"):
+            return (200 if unquote(path[1:]) in (self.indices or ()) else 404), b""
+        return 400, json.dumps({"error": f"no handler found for uri [{path}] and method [{method}]"}).encode()
+
     def _choose(self, number: int, request: Request) -> Fault | None:
         with self._lock:
             if self._script:
@@ -168,15 +190,18 @@ class FakeElastic:
 
     def answer_bulk(self, request: Request) -> Fault:
         """Return how one `_bulk` request ends. `close` or `hang` in it mean that there is no answer."""
+        probing = request.headers["content-length"] == "1"
         with self._lock:
-            self.requests += 1
+            self.requests += not probing
+            self.probes += probing
             self._now += 1
             self.peak = max(self.peak, self._now)
             number = self.requests
         try:
             ending = self._judge(number, request)
         except Refused as refused:
-            self._violate(str(refused))
+            if not probing:
+                self._violate(str(refused))
             ending = Fault(refused.status, body=refused.body)
         if ending.hang:
             self._released.wait()
@@ -193,6 +218,9 @@ class FakeElastic:
         with self._lock:
             self.bytes += size
         self._authenticate(request)
+        planted = fault.body if fault.body is not None else _error(fault.status)
+        if fault.status and size == 1:
+            return Fault(fault.status, fault.headers, planted, fault.delay)
         creates = [] if self.count_only else request.creates
         docs = len(creates) or (request.body.count(b"\n") // 2 if self.count_docs else 0)
         with self._lock:
@@ -201,8 +229,7 @@ class FakeElastic:
         if fault.hang or fault.close == "after":
             return fault
         if fault.status:
-            body = fault.body if fault.body is not None else _error(fault.status)
-            return Fault(fault.status, fault.headers, body, fault.delay)
+            return Fault(fault.status, fault.headers, planted, fault.delay)
         # Real servers store before they answer, so a lost answer leaves the documents behind.
         answer = _EMPTY if self.count_only else self._store(creates)
         return Fault(200, fault.headers, answer, fault.delay, close=fault.close)
@@ -303,13 +330,16 @@ class _Handler(BaseHTTPRequestHandler):
         except Refused as refused:
             self._write(refused.status, {}, refused.body)
             return
-        about = {"name": "fake", "cluster_name": "test", "version": {"number": fake.version}, "tagline": _TAGLINE}
-        path = urlsplit(self.path).path
-        self._write(*(200, {}, json.dumps(about).encode()) if path == "/" else (404, {}, _error(404)))
+        length = int(self.headers.get("content-length", 0))
+        status, body = fake.look(self.command, urlsplit(self.path).path, self.rfile.read(length))
+        self._write(status, {}, body)
 
     do_HEAD = do_GET  # noqa: N815  # the base class looks for this name
 
     def do_POST(self) -> None:
+        if urlsplit(self.path).path == "/_security/user/_has_privileges":
+            self.do_GET()
+            return
         if not urlsplit(self.path).path.endswith("/_bulk") or "content-length" not in self.headers:
             self.close_connection = True
             self.server.fake._violate(f"POST {self.path} with {self.headers}")

@@ -103,8 +103,10 @@ class FakeLogging(CloudServer):
 
     def _write(self, request: dict[str, Any]) -> Answer:
         entries = request.pop("entries")
+        dry = request.pop("dryRun", False) is True
         self.common = request
-        self.writes.append(len(entries))
+        if not dry:
+            self.writes.append(len(entries))
         if request.keys() != {"logName", "resource", "labels", "partialSuccess"} or not entries:
             self.violations.append(f"fields {sorted(request)}, {len(entries)} entries")
         if request["resource"]["type"] not in {"global", "k8s_container"}:
@@ -114,7 +116,7 @@ class FakeLogging(CloudServer):
             fault = self._judge(entry) or self.entry_fault(entry)
             if fault:
                 faults[str(index)] = {"code": fault[0], "message": fault[1]}
-            else:
+            elif not dry:
                 self.entries[entry["insertId"], entry["timestamp"]] = entry
         if not faults:
             return Answer()

@@ -23,6 +23,9 @@ INTERNAL = Answer(500, b'{"text":"Internal server error","code":8}')
 BUSY = Answer(503, b'{"text":"Server is busy","code":9}')
 QUEUE_FULL = Answer(429, b'{"text":"Queue at capacity","code":26}')
 TOO_LARGE = Answer(413, b'{"text":"The request is too large"}')
+NOT_FOUND = Answer(404, b'{"text":"The requested URL was not found on this server.","code":404}')
+HEALTHY = Answer(200, b'{"text":"HEC is healthy","code":17}')
+UNHEALTHY = Answer(503, b'{"text":"HEC is unhealthy, queues are full","code":18}')
 
 _NAMES = {"time", "host", "source", "sourcetype", "index", "fields", "event"}
 _TIME = re.compile(rb'\{"time":[0-9]+\.[0-9]{3},')
@@ -50,6 +53,8 @@ class FakeSplunk(CloudServer):
         """The event of this index finds the server busy, once."""
         self.lost_acks = 0
         """So many of the next requests are received and never indexed."""
+        self.health = HEALTHY
+        """Of the collector; it is told to anybody."""
         self.max_content_length = 100_000_000
         self.events: list[dict[str, Any]] = []
         """What is indexed."""
@@ -70,13 +75,20 @@ class FakeSplunk(CloudServer):
             return self._acks(channel, json.loads(body))
         if parts.path != "/services/collector/event":
             self.violated(f"POST {path}")
-            raise Refused(Answer(404, b'{"text":"The requested URL was not found on this server.","code":404}'))
+            raise Refused(NOT_FOUND)
         if self.acknowledges and not channel:
             raise Refused(NO_CHANNEL)
         raw = zlib.decompress(body, wbits=31) if headers.get("content-encoding") == "gzip" else body
         if len(raw) > self.max_content_length:
             raise Refused(TOO_LARGE)
         return self._take(channel, raw)
+
+    def look(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        """Answer a question for the collector's health."""
+        if (method, path) != ("GET", "/services/collector/health"):
+            self.violated(f"{method} {path}")
+            return NOT_FOUND
+        return self.health
 
     def _take(self, channel: str, raw: bytes) -> Answer:
         try:

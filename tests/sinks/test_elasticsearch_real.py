@@ -16,9 +16,11 @@ from logweir.events import Events
 from sinks.deadletter import DirectoryDeadLetters
 from sinks.decide import Policy
 from sinks.delivery import Delivering, Delivery
+from sinks.destination import Delivered
 from sinks.flight import Flight
 from tests.servers.opensearch import OpenSearch
-from tests.sinks.elasticsearch_support import decoded, destination
+from tests.sinks.elasticsearch_support import configured, decoded, destination
+from tests.sinks.troubles import WAYS, Way, ask, held
 
 pytestmark = pytest.mark.opensearch
 
@@ -211,7 +213,7 @@ class TestHolds:
         delivery.write([decoded(documents(3))])
         _sealed(delivery)
         until(lambda: f"no such index [{index}]" in delivery.status()["issue"])
-        assert "check index, pipeline" in delivery.status()["issue"]
+        assert "create the index or data stream" in delivery.status()["issue"]
         assert delivery.status()["in_flight_records"] == 3
         opensearch.request("PUT", f"/{index}", {})
         delivery.barrier()
@@ -259,3 +261,30 @@ def test_the_bodies_that_the_unit_tests_know(opensearch: OpenSearch, index: str)
     assert statuses == [201, 400, 409]
     assert set(answer["items"][1]["create"]["error"]) == {"type", "reason", "caused_by"}
     assert len(json.dumps(answer)) < 1000
+
+
+def test_health(opensearch: OpenSearch, index: str) -> None:
+    """A health check of a real node, which knows no privileges, makes no index and finds one that nobody makes."""
+    for name in (index, f"{index}-%Y.%m"):
+        assert ask(configured(url=opensearch.url, index=name), "probe") == Delivered()
+    assert opensearch.request("GET", f"/{index}")["status"] == 404
+    setting = "action.auto_create_index"
+    opensearch.request("PUT", "/_cluster/settings", {"persistent": {setting: "false"}})
+    try:
+        held(ask(configured(url=opensearch.url, index=index), "probe"), f"no such index: {index}")
+    finally:
+        opensearch.request("PUT", "/_cluster/settings", {"persistent": {setting: None}})
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("base", ["/base", "/_security/nothing"])
+def test_a_wrong_path_drops_nothing(opensearch: OpenSearch, index: str, base: str, way: Way) -> None:
+    """A real node answers 400 to a path that it doesn't know: that is no verdict on the records."""
+    held(ask(configured(url=opensearch.url + base, index=index), way), "no handler found", "check url")
+
+
+def test_an_alias_without_a_write_index_drops_nothing(opensearch: OpenSearch, index: str) -> None:
+    """A real node refuses each document to such an alias: they wait until it has one."""
+    for number in (1, 2):
+        opensearch.request("PUT", f"/{index}-{number}", {"aliases": {index: {}}})
+    held(ask(configured(url=opensearch.url, index=index), "send"), "give the alias a write index")

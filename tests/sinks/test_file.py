@@ -255,3 +255,29 @@ def test_opening_makes_nothing(tmp_path: Path) -> None:
     put(first, b"1")
     assert opened(path, state).probe() == Delivered()
     assert path.read_bytes() == b"1\n"
+
+
+def test_health(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would keep a record from being written is found before there is one, with the fix in words."""
+
+    def issue(path: Path, **given: Any) -> str:
+        found = opened(path, **given).probe()
+        assert isinstance(found, Hold)
+        return found.issue
+
+    (tmp_path / "file").touch()
+    assert "names a directory" in issue(tmp_path)
+    assert "is a file where a directory should be" in issue(tmp_path / "file" / "a" / "out.ndjson")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "statvfs", lambda _: os.statvfs_result((4096, 4096, 9, 0, 0, 9, 9, 9, 0, 255)))
+        assert "free some space" in issue(tmp_path / "out.ndjson")
+    monkeypatch.setattr(os, "access", lambda place, _: Path(place) != tmp_path)
+    assert "let logweir's user write there" in issue(tmp_path / "a" / "out.ndjson")
+    assert opened(tmp_path / "file").probe() == Delivered()
+    assert "let logweir's user write there" in issue(tmp_path / "file", rotate_bytes=100)
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_health_of_a_device() -> None:
+    """A device is not made, so its directory needs no permission."""
+    assert opened(Path("/dev/null")).probe() == Delivered()

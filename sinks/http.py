@@ -56,7 +56,7 @@ class HttpClient:
         url: Its base; paths are appended.
         headers: Sent with every request.
         verify: Whether the certificate is checked.
-        connections: The most that are open at once.
+        connections: The most requests at once, beside a health check.
         timeout: Seconds to wait for an answer.
         setting: Name of the setting that the address comes from, for what a person is told.
     """
@@ -80,7 +80,8 @@ class HttpClient:
             headers=dict(headers),
             verify=verify,
             http2=False,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            # One more for a health check beside the senders, which would else wait for one of theirs.
+            limits=httpx.Limits(max_connections=connections + 1, max_keepalive_connections=connections),
             timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
         )
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -55,3 +57,19 @@ def test_an_outage_frees_bodies_too(elastic: FakeElastic, uncollected: None) -> 
     assert isinstance(client.request("POST", "/logs/_bulk", body, NDJSON), Retry)
     client.close()
     assert sys.getrefcount(body) == held
+
+
+def test_a_health_check_beside_senders_that_wait(elastic: FakeElastic) -> None:
+    """Where every sender waits for an answer there is a connection left, so a health check is answered."""
+    client = HttpClient(elastic.url, {}, connections=2, timeout=10)
+    elastic.script(Fault(hang=True), Fault(hang=True))
+    body = b'{"create":{"_id":"1"}}\n{}\n'
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(client.request, "POST", "/logs/_bulk", body, NDJSON) for _ in range(2)]
+        while elastic.peak < 2:
+            time.sleep(0.01)
+        found = client.request("GET", "/")
+        assert isinstance(found, Response)
+        assert not any(each.done() for each in waiting)
+        elastic.release()
+    client.close()

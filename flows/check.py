@@ -13,6 +13,7 @@ from itertools import groupby, product
 from flows.config import LoadedFlow
 from flows.document import Document, Finding, Path
 from logweir.record import LEVELS
+from logweir.units import format_bytes
 from operators.rule_models import CategoryRule, LevelRule, Rule, SampleRule
 
 Kind = tuple[str | None, str | None]
@@ -51,6 +52,7 @@ def warnings(loaded: LoadedFlow) -> list[Finding]:
     kinds = _kinds([*shared, *(placed for some in own.values() for placed in some)])
     found, passing = _judge(document, shared, kinds)
     found += _same_files(loaded)
+    found += _never_full(loaded)
     if not passing:
         found.append(document.find(("rules",), "nothing can pass these rules", warning=True, key=True))
     else:
@@ -80,6 +82,21 @@ def _same_files(loaded: LoadedFlow) -> Iterator[Finding]:
         if other != name:
             message = f"the destination {other} writes to the same file"
             yield loaded.document.find(("destinations", name, "path"), message, warning=True)
+
+
+def _never_full(loaded: LoadedFlow) -> Iterator[Finding]:
+    """The source waits at max_in_flight: there must be room for what is sent and for what is gathered meanwhile."""
+    limit = loaded.flow.max_in_flight
+    for name, destination in loaded.flow.enabled.items():
+        needed = destination.batch.max_bytes * (destination.partitions + 1)
+        if needed > limit:
+            path: Path = ("destinations", name, "batch", "max_bytes")
+            path = path if loaded.document.get(path) is not None else path[:2]
+            message = (
+                f"max_in_flight, {format_bytes(limit)}, has no room for a request of up to "
+                f"{format_bytes(destination.batch.max_bytes)} and the next; set it to {format_bytes(needed)} at least"
+            )
+            yield loaded.document.find(path, message, warning=True, key=len(path) == 2)  # noqa: PLR2004
 
 
 def _kinds(rules: Sequence[Placed]) -> list[Kind]:

@@ -22,14 +22,14 @@ from datetime import datetime
 from typing import Any, Literal
 
 import orjson
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from logweir.record import epoch_seconds
 from logweir.units import Bytes
-from sinks.cloudwatch_answers import MISSING, read_answer, read_error, read_exception
+from sinks.aws import AwsClient, AwsDestination
+from sinks.cloudwatch_answers import MISSING, read_answer, read_error
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Partial, Probed, Records, Retry, probed
-from sinks.http import ANSWER_SECONDS, CONNECT_SECONDS
-from sinks.settings import BatchSettings, CommonDestination, env_field
+from sinks.settings import BatchSettings, env_field
 
 MAX_REQUEST_BYTES = 1_048_576
 MAX_EVENTS = 10_000
@@ -54,26 +54,13 @@ class CloudWatchBatch(BatchSettings):
     )
 
 
-class CloudWatch(CommonDestination):
+class CloudWatch(AwsDestination):
     """A log stream of Amazon CloudWatch Logs."""
 
     type: Literal["cloudwatch"] = Field(description="Amazon CloudWatch Logs.")
-    region: str | None = env_field(
-        "AWS_REGION", default=None, description="AWS region; without one, that of the AWS profile."
-    )
     log_group: str = env_field("AWS_LOG_GROUP", description="Log group.")
     log_stream: str = env_field("AWS_LOG_STREAM", default="logweir", description="Log stream in the group.")
     create: bool = Field(False, description="Create the log group and the log stream when they don't exist.")
-    access_key_id: str | None = env_field(
-        "AWS_ACCESS_KEY_ID", default=None, description="Access key; without one, the usual AWS credentials are used."
-    )
-    secret_access_key: SecretStr | None = env_field(
-        "AWS_SECRET_ACCESS_KEY", default=None, description="The access key's secret."
-    )
-    session_token: SecretStr | None = env_field(
-        "AWS_SESSION_TOKEN", default=None, description="Session token of temporary credentials."
-    )
-    endpoint_url: str | None = Field(None, description="Address of a VPC endpoint or a test server.")
     batch: CloudWatchBatch = Field(default_factory=CloudWatchBatch, description="When a request is sent.")
 
     @field_validator("log_group")
@@ -91,16 +78,6 @@ class CloudWatch(CommonDestination):
             msg = "must be 1 to 512 characters, and have no : and no *"
             raise ValueError(msg)
         return value
-
-    @model_validator(mode="after")
-    def _whole_credentials(self) -> CloudWatch:
-        if bool(self.access_key_id) != bool(self.secret_access_key):
-            msg = "access_key_id and secret_access_key go together"
-            raise ValueError(msg)
-        if self.session_token and not self.access_key_id:
-            msg = "session_token goes with access_key_id and secret_access_key"
-            raise ValueError(msg)
-        return self
 
     def fields(self) -> set[str]:
         """Return the field that an event's time comes from."""
@@ -133,8 +110,7 @@ class CloudWatchDestination:
         self._head = orjson.dumps(head)[:-1] + b',"logEvents":['
         self._exchange = threading.local()
         """The body on its way out and the answer on its way back, each a sender thread's own."""
-        self._lock = threading.Lock()
-        self._client: Any = None
+        self._aws = AwsClient(settings, "logs", self._prepare)
 
     def encode(self, records: Records) -> list[bytes]:
         """Return each record behind its time, or the time of its arrival, in milliseconds."""
@@ -185,10 +161,7 @@ class CloudWatchDestination:
 
     def close(self) -> None:
         """Close the connections."""
-        with self._lock:
-            if self._client is not None:
-                self._client.close()
-                self._client = None
+        self._aws.close()
 
     def _put(self, events: list[bytes], order: Sequence[int]) -> Outcome:
         """Send one PutLogEvents request of these events, which are in order and within 24 hours."""
@@ -222,13 +195,12 @@ class CloudWatchDestination:
             names["logStreamName"] = self._settings.log_stream
         self._exchange.body, self._exchange.answer = body, b""
         try:
-            getattr(self._connected(), operation)(**names)
+            getattr(self._aws.connected(), operation)(**names)
         except Exception as error:  # noqa: BLE001  whatever boto3 raises is the outcome of a request, told in words
             outcome = self._failure(error)
             told = MISSING if operation != "describe_log_streams" else f"{MISSING}|AccessDenied"
             if isinstance(outcome, Hold) and not re.search(told, outcome.issue):
-                # Credentials that were mended are found by a new client alone.
-                self._client = None
+                self._aws.forget()
             return outcome
         return bytes(self._exchange.answer)
 
@@ -242,36 +214,9 @@ class CloudWatchDestination:
             return Delivered()
         return Hold(f"log_stream {self._settings.log_stream} isn't there: create it, or set `create: true`")
 
-    def _connected(self) -> Any:
-        """Return boto3's client, made with the first request."""
-        with self._lock:
-            client = self._client = self._client or self._connect()
-            return client
-
-    def _connect(self) -> Any:
-        # Here, not above: `logweir check` reads settings and sends nothing.
-        import boto3
-        from botocore.config import Config
-
-        settings = self._settings
-        config = Config(
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=ANSWER_SECONDS,
-            max_pool_connections=settings.concurrency,
-            parameter_validation=False,
-            # The delivery engine retries.
-            retries={"mode": "standard", "total_max_attempts": 1},
-        )
-        secret, token = settings.secret_access_key, settings.session_token
-        client = boto3.session.Session(
-            aws_access_key_id=settings.access_key_id,
-            aws_secret_access_key=secret.get_secret_value() if secret else None,
-            aws_session_token=token.get_secret_value() if token else None,
-            region_name=settings.region,
-        ).client("logs", endpoint_url=settings.endpoint_url, config=config)
+    def _prepare(self, client: Any) -> None:
         client.meta.events.register("before-call.cloudwatch-logs.PutLogEvents", self._before)
         client.meta.events.register("after-call.cloudwatch-logs", self._after)
-        return client
 
     def _before(self, params: dict[str, Any], **_: Any) -> None:
         params["body"] = self._exchange.body
@@ -280,23 +225,8 @@ class CloudWatchDestination:
         self._exchange.answer = http_response.content
 
     def _failure(self, error: Exception) -> Outcome:
-        """Return what an exception of boto3's means, without a secret in it."""
-        from botocore import exceptions
-
-        if isinstance(error, exceptions.ClientError):
-            problem = error.response.get("Error", {})
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            code = str(problem.get("Code", ""))
-            return read_error(int(status), code, self._without_secrets(problem.get("Message")))
-        return read_exception(error, self._without_secrets(f"{type(error).__name__}: {error}"))
-
-    def _without_secrets(self, message: Any) -> str:
-        """Return the first line of a message: further ones may quote the request's signed headers."""
-        said = str(message or "").strip().partition("\n")[0][:1000]
-        for secret in (self._settings.secret_access_key, self._settings.session_token):
-            if secret is not None:
-                said = said.replace(secret.get_secret_value(), "***")
-        return said
+        problem = self._aws.read(error)
+        return read_error(*problem) if isinstance(problem, tuple) else problem
 
 
 def _all_aware(times: list[Any]) -> list[int] | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import orjson
 
+from sinks.aws import EXPIRED_TOKEN, KEYS
 from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
 from sinks.window import TOO_NEW, TOO_OLD
 
@@ -25,11 +25,10 @@ _THROTTLED = {
     "ThrottledException",
     "TooManyRequestsException",
 }
-KEYS = "access_key_id and secret_access_key, or whatever else the AWS credentials come from"
 _MENDING = {
     MISSING: "check log_group, log_stream and region, or set `create: true`",
-    "ExpiredToken": "session_token is past its time: renew it, or use credentials that renew themselves",
-    "ExpiredTokenException": "session_token is past its time: renew it, or use credentials that renew themselves",
+    "ExpiredToken": EXPIRED_TOKEN,
+    "ExpiredTokenException": EXPIRED_TOKEN,
     "IncompleteSignature": f"check {KEYS}",
     "InvalidClientTokenId": "check access_key_id",
     "InvalidSignatureException": "check secret_access_key, and this machine's clock",
@@ -64,31 +63,6 @@ def read_error(status: int, code: str, message: str) -> Outcome:
     else:
         mend = "check log_group, region and endpoint_url"
     return Hold(f"{reason}: {mend}")
-
-
-def read_exception(error: Exception, said: str) -> Hold | Retry:
-    """Return what it means that there is no answer of the service.
-
-    Args:
-        error: Of boto3, but no ClientError.
-        said: Its words, without any secret.
-    """
-    from botocore import exceptions
-
-    # OpenSSL checks names, urllib3 addresses.
-    if isinstance(error, exceptions.SSLError) and re.search("CERTIFICATE_VERIFY_FAILED|doesn't match", str(error)):
-        return Hold(f"{said}: check endpoint_url; AWS_CA_BUNDLE names a file of the authorities to trust")
-    if isinstance(error, exceptions.NoRegionError | exceptions.InvalidRegionError):
-        return Hold(f"{said}: set region")
-    if isinstance(error, exceptions.ConnectionError):
-        way = "the network, name server, proxy and firewalls on the way"
-        return Retry(f"{said}: if it doesn't pass, check region, or endpoint_url, and {way}")
-    # A wrong address is a plain ValueError. What is neither is botocore stumbling over an answer that is none.
-    if isinstance(error, exceptions.HTTPClientError) or not (
-        isinstance(error, exceptions.BotoCoreError) or type(error) is ValueError
-    ):
-        return Retry(f"{said}: if it doesn't pass, check region, or endpoint_url")
-    return Hold(f"{said}: check region, endpoint_url, and {KEYS}")
 
 
 def read_answer(body: bytes, order: Sequence[int]) -> Outcome:

@@ -221,3 +221,18 @@ def test_against_the_rules_themselves(drawn: list[dict[str, Any]]) -> None:
         elif not any("lets nothing through" in message for message in told_of.values()):
             # After a gate that lets nothing through, the rest of its tier isn't told of as well.
             assert said
+
+
+def test_a_request_that_is_never_full() -> None:
+    """A request for which max_in_flight has no room is warned of, with the size that would do."""
+    text = (
+        "name: a\nsource: {type: stdin}\nmax_in_flight: 16MB\ndestinations:\n"
+        "  one: {type: s3, bucket: logs}\n  two: {type: s3, bucket: logs, batch: {max_bytes: 64MB}}\n"
+        "  six: {type: s3, bucket: logs, partitions: 5}\n"
+        "  off: {type: s3, bucket: logs, partitions: 5, enabled: false}\n"
+    )
+    said = "max_in_flight, 16MB, has no room for a request of up to {} and the next; set it to {} at least"
+    assert [(each.path, each.message) for each in warnings(load(text, environment={}))] == [
+        ("destinations.two.batch.max_bytes", said.format("64MB", "128MB")),
+        ("destinations.six", said.format("8MB", "48MB")),
+    ]

@@ -396,7 +396,7 @@ def test_moto(tmp_path: Path) -> None:
     try:
         with engine(configured(f"http://{host}:{port}", create=True), tmp_path, max_records=10) as run:
             run.deliver(*values)
-            client = run.destination._connected()  # type: ignore[attr-defined]
+            client = run.destination._aws.connected()  # type: ignore[attr-defined]
             got = client.get_log_events(logGroupName="logs", logStreamName="stream", startFromHead=True)["events"]
         assert sorted(event["message"] for event in got) == sorted(value.decode() for value in values)
     finally:

@@ -129,7 +129,7 @@ def test_a_refusal_to_tell_keeps_the_connection(server: FakeCloudWatch) -> None:
     server.fault = denial("DescribeLogStreams")
     destination = configured(server.url).open(lambda _: lambda _: None, None)
     assert destination.probe() == Delivered()
-    client = destination._client
+    client = destination._aws._client
     assert destination.probe() == Delivered()
-    assert client is destination._client is not None
+    assert client is destination._aws._client is not None
     destination.close()

@@ -15,13 +15,14 @@ from tests.servers.cloudwatch import FakeCloudWatch
 from tests.servers.datadog import FakeDatadog
 from tests.servers.elastic import FakeElastic
 from tests.servers.gcp import FakeLogging, key_pair
+from tests.servers.s3 import FakeS3
 from tests.servers.splunk import FakeSplunk
 from tests.servers.tls import ELSEWHERE, Authority
-from tests.sinks import elasticsearch_support, test_cloudwatch, test_datadog, test_gcp, test_splunk
+from tests.sinks import elasticsearch_support, test_cloudwatch, test_datadog, test_gcp, test_s3, test_splunk
 from tests.sinks.troubles import WAYS, Way, ask, held
 
 Configured = Callable[..., CommonDestination]
-Server = FakeCloudWatch | FakeDatadog | FakeElastic | FakeLogging | FakeSplunk
+Server = FakeCloudWatch | FakeDatadog | FakeElastic | FakeLogging | FakeS3 | FakeSplunk
 
 
 def _elasticsearch(url: str = "http://127.0.0.1:9", **changes: Any) -> CommonDestination:
@@ -33,9 +34,11 @@ DESTINATIONS: dict[str, tuple[Configured, Callable[[], Server]]] = {
     "datadog": (test_datadog.configured, lambda: FakeDatadog(test_datadog.KEY)),
     "elasticsearch": (_elasticsearch, FakeElastic),
     "gcp": (test_gcp.configured, lambda: FakeLogging(key_pair()[1])),
+    "s3": (test_s3.configured, lambda: FakeS3(test_s3.SECRET)),
     "splunk": (test_splunk.configured, lambda: FakeSplunk(test_splunk.TOKEN)),
 }
-SETTINGS = dict.fromkeys(DESTINATIONS, "`url`") | {"cloudwatch": "endpoint_url"}
+AWS = ("cloudwatch", "s3")
+SETTINGS = dict.fromkeys(DESTINATIONS, "`url`") | dict.fromkeys(AWS, "endpoint_url")
 every = pytest.mark.parametrize("name", DESTINATIONS)
 both = pytest.mark.parametrize("way", WAYS)
 
@@ -108,7 +111,7 @@ def test_a_certificate_for_another_name(
     authority.secure(server._http, ELSEWHERE)
     _trust(authority, monkeypatch)
     found = ask(DESTINATIONS[name][0](url), way)
-    wrong = "hostname '127.0.0.1' doesn't match" if name == "cloudwatch" else "not valid for '127.0.0.1'"
+    wrong = "hostname '127.0.0.1' doesn't match" if name in AWS else "not valid for '127.0.0.1'"
     held(found, wrong, *_mending(name))
 
 
@@ -120,7 +123,7 @@ def test_a_certificate_of_an_unknown_authority(
     """A certificate that nobody here trusts is held: the issue says how to trust it."""
     server, url = secured
     authority.secure(server._http)
-    variable = "AWS_CA_BUNDLE" if name == "cloudwatch" else "SSL_CERT_FILE"
+    variable = "AWS_CA_BUNDLE" if name in AWS else "SSL_CERT_FILE"
     held(ask(DESTINATIONS[name][0](url), way), "127.0.0.1", variable, *_mending(name))
 
 
@@ -158,7 +161,7 @@ def test_a_certificate_that_is_right(
 
 
 @both
-@pytest.mark.parametrize("name", [name for name in DESTINATIONS if name != "cloudwatch"])
+@pytest.mark.parametrize("name", [name for name in DESTINATIONS if name not in AWS])
 def test_a_certificate_that_is_not_checked(
     name: str, way: Way, secured: tuple[Server, str], authority: Authority
 ) -> None:
@@ -175,7 +178,7 @@ def test_https_where_http_is_spoken(name: str, way: Way, plain: str) -> None:
     found = ask(DESTINATIONS[name][0](plain.replace("http://", "https://")), way)
     said = found.issue if isinstance(found, Hold) else found.reason if isinstance(found, Retry) else ""
     assert SETTINGS[name] in said
-    assert name == "cloudwatch" or "doesn't speak TLS" in said
+    assert name in AWS or "doesn't speak TLS" in said
 
 
 @both
@@ -211,7 +214,7 @@ def test_a_proxy_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _mending(name: str) -> tuple[str, ...]:
-    return ("check endpoint_url",) if name == "cloudwatch" else ("`url`", "`validate_ssl: false`")
+    return ("check endpoint_url",) if name in AWS else ("`url`", "`validate_ssl: false`")
 
 
 def _trust(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:

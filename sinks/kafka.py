@@ -48,6 +48,7 @@ _NO_KEY = b"\xfe"
 _LINE_BREAK = b"\xff"
 """Neither byte occurs in UTF-8, so no key and no id is mistaken for them."""
 _POLL_SECONDS = 0.05
+_TEND_SECONDS = 5.0
 
 
 class KafkaBatch(BatchSettings):
@@ -133,6 +134,8 @@ class KafkaDestination:
         """Lines that a record has in a body."""
         self._lock = threading.Lock()
         self._idle: list[Producer] = []
+        self._closed = threading.Event()
+        self._tender: threading.Thread | None = None
 
     def encode(self, records: Records) -> list[bytes]:
         """Return each record on a line, behind a line with its key and one with its id, as far as these are asked."""
@@ -212,6 +215,7 @@ class KafkaDestination:
 
     def close(self) -> None:
         """Close the connections."""
+        self._closed.set()
         with self._lock:
             self._idle.clear()
 
@@ -220,12 +224,23 @@ class KafkaDestination:
         from sinks.kafka_producer import DEFAULTS, Producer
 
         with self._lock:
+            if self._tender is None:
+                self._tender = threading.Thread(target=self._tend, daemon=True)
+                self._tender.start()
             if self._idle:
                 return self._idle.pop()
         settings = self._settings
         method = "lz4" if settings.compression is True else settings.compression or "none"
         made = {**DEFAULTS, **settings.librdkafka(), "compression.type": method}
         return Producer(made, settings.settings)
+
+    def _tend(self) -> None:
+        """Look after the producers that nobody uses."""
+        while not self._closed.wait(_TEND_SECONDS):
+            with self._lock:
+                for producer in self._idle:
+                    producer.tend()
+                self._idle = [producer for producer in self._idle if not producer.spent]
 
     def _unusable(self, error: Exception) -> Hold:
         """Return why no client can be made."""

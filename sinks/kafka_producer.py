@@ -97,8 +97,10 @@ class Producer:
 
         client, produce = self._client, self._client.produce
         refused: dict[int, Failure] = {}
+        more: dict[str, Any] = {}
         for index, value in enumerate(values):
-            more: dict[str, Any] = {"key": keys[index]} if keys else {}
+            if keys:
+                more["key"] = keys[index]
             if headers:
                 more["headers"] = headers[index]
             while True:
@@ -106,7 +108,7 @@ class Producer:
                     produce(topic, value, **more)
                 except BufferError:
                     if len(client):
-                        self._serve(client.poll)
+                        self._serve(client.poll, _SLICE_SECONDS)
                         continue
                     said = f"{len(value)} bytes, more than queue.buffering.max.kbytes under `settings` has room for"
                     refused[index] = Failure(ALONE_TOO_LARGE, said)
@@ -119,12 +121,17 @@ class Producer:
                 break
         return refused
 
-    def _serve(self, serve: Callable[[float], int]) -> None:
+    def tend(self) -> None:
+        """Take what the client has to say between two requests, or it would pile up while the brokers are away."""
+        self._serve(self._client.poll, 0)
+        self.spent |= self.troubles.fatal
+
+    def _serve(self, serve: Callable[[float], int], seconds: float) -> None:
         """Let the client do its work for a moment, and take note of what it says."""
         from confluent_kafka import KafkaException
 
         try:
-            serve(_SLICE_SECONDS)
+            serve(seconds)
         except KafkaException as error:
             # A fatal error is raised, in place of a call to error_cb.
             self.troubles(error.args[0])
@@ -133,7 +140,7 @@ class Producer:
         """Return once each record is reported on."""
         left, since = -1, time.monotonic()
         while True:
-            self._serve(self._client.flush)
+            self._serve(self._client.flush, _SLICE_SECONDS)
             now = len(self._client)
             if not now:
                 return

@@ -323,6 +323,20 @@ class TestTrouble:
             assert run.delivery.stats.retries == 0
         assert numbers(own, topic) == list(range(300))
 
+    def test_an_outage_that_nothing_is_sent_in(self, own: Broker, tmp_path: Path) -> None:
+        """What the client says of brokers that are away is taken from it, so that it doesn't pile up."""
+        topic = made(own)
+        with engine(configured(own.brokers, topic), tmp_path) as run:
+            run.deliver(*records(10))
+            (producer,) = run.destination._idle  # type: ignore[attr-defined]
+            own.kill()
+            try:
+                run.until(lambda: producer.troubles.last)
+            finally:
+                own.start()
+            run.deliver(*records(10, 20))
+        assert numbers(own, topic) == list(range(20))
+
     def test_a_pause_beyond_the_producers_time(self, own: Broker, tmp_path: Path) -> None:
         """What the producer has given up is sent again, so that nothing is lost."""
         topic = made(own)

@@ -21,6 +21,7 @@ from logweir.errors import ConfigError, LogweirError
 
 if TYPE_CHECKING:
     from flows.config import LoadedFlow
+    from flows.connect import Answer
     from flows.document import Document, Finding
 
 PACKAGES = ("logweir", "flows", "operators", "sinks")
@@ -74,8 +75,9 @@ def main() -> None:
 
 @main.command()
 @_FLOW
+@click.option("--connect", is_flag=True, help="Also ask the brokers and each destination whether they would do.")
 @_JSON
-def check(flow: Path, *, as_json: bool) -> None:
+def check(flow: Path, *, connect: bool, as_json: bool) -> None:
     """Validate FLOW, and warn of what in it can never act."""
     from flows.check import warnings
     from flows.config import LoadedFlow, build, open_document
@@ -86,10 +88,19 @@ def check(flow: Path, *, as_json: bool) -> None:
         _report(None, findings, as_json=as_json)
         sys.exit(2)
     loaded = LoadedFlow(model, document)
-    _report(loaded, warnings(loaded), as_json=as_json)
+    answers = None
+    if connect:
+        from flows.connect import connect as ask_all
+
+        answers = ask_all(model)
+    _report(loaded, warnings(loaded), answers, as_json=as_json)
+    if answers and any(each.status != "connected" for each in answers):
+        sys.exit(1)
 
 
-def _report(loaded: LoadedFlow | None, findings: list[Finding], *, as_json: bool) -> None:
+def _report(
+    loaded: LoadedFlow | None, findings: list[Finding], answers: list[Answer] | None = None, *, as_json: bool
+) -> None:
     from flows.show import overview, show
 
     if as_json:
@@ -105,12 +116,32 @@ def _report(loaded: LoadedFlow | None, findings: list[Finding], *, as_json: bool
             for each in findings
         ]
         whole = {"ok": loaded is not None, "findings": listed, "flow": show(loaded.flow) if loaded else None}
+        if answers is not None:
+            whole["connections"] = [each.to_dict() for each in answers]
         click.echo(json.dumps(whole, indent=2))
         return
     for finding in findings:
         click.echo(str(finding), err=True)
     if loaded:
         click.echo(f"{loaded.document.file}: ok\n\n{overview(loaded.flow)}")
+    if answers is not None:
+        from flows.connect import answers_text
+
+        click.echo(f"\n{answers_text(answers)}")
+
+
+@main.command()
+@_FLOW
+@_JSON
+def status(flow: Path, *, as_json: bool) -> None:
+    """Show how the running FLOW is; exit code 1 when it doesn't run or a destination isn't healthy."""
+    from flows.ask import ask, status_text
+    from flows.config import load
+
+    found = ask(load(flow).flow.status)
+    click.echo(json.dumps(found, indent=2) if as_json else status_text(found))
+    if not found["healthy"]:
+        sys.exit(1)
 
 
 @main.command()

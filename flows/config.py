@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    SecretStr,
     SerializeAsAny,
     TypeAdapter,
     ValidationError,
@@ -53,6 +55,13 @@ def _listen(value: str) -> str:
         msg = "must be an address and a port such as 127.0.0.1:8080 or [::1]:8080"
         raise ValueError(msg)
     return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _typed(
@@ -115,9 +124,22 @@ class RecoverySettings(StrictModel):
 
 
 class StatusSettings(StrictModel):
-    """The status page, health and metrics."""
+    """Health, status and metrics by HTTP."""
 
     listen: Annotated[str, AfterValidator(_listen)] = Field("127.0.0.1:8080", description="Address and port.")
+    token: SecretStr | None = Field(
+        None,
+        description="What `Authorization: Bearer` must hold for /metrics and /api/status; without one, only this "
+        "machine's own addresses can be listened on.",
+    )
+
+    @model_validator(mode="after")
+    def _closed(self) -> StatusSettings:
+        host = self.listen.rpartition(":")[0].strip("[]")
+        if not (self.token and self.token.get_secret_value()) and not _is_loopback(host):
+            msg = f"listens on {host}, which others can reach: set status.token, or listen on 127.0.0.1"
+            raise ValueError(msg)
+        return self
 
 
 class Flow(StrictModel):

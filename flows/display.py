@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flows.config import Flow
+from flows.status import issues
 from logweir.ledger import Ledger
 from logweir.units import format_bytes
 
@@ -52,7 +53,7 @@ class Display:
         cells = [f"{read:,} read ({self._rate:,.0f}/s)"]
         for name, each in report.items():
             ledger: Ledger = each["ledger"]
-            issue = next((part["issue"] for part in each["partitions"] if part["issue"]), "")
+            issue = "; ".join(issues(each))
             state = f" !! {issue[:60]}" if issue else "" if each["running"] else " (restarting)"
             cells.append(f"{name}: {ledger.delivered:,} delivered, {ledger.in_flight:,} in flight{state}")
         with self._lock:

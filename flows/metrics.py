@@ -6,14 +6,15 @@ with each worker. Nothing here is on the path of a record.
 
 from __future__ import annotations
 
-import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from logweir.events import Events
+from flows import status
+from flows.status import STATUSES
 from logweir.ledger import Ledger
 from sinks.stats import LATENCY_BOUNDS
 
@@ -27,11 +28,8 @@ LEDGER_COUNTERS = {
 STATS_COUNTERS = {
     "requests": "Requests sent.",
     "request_bytes": "Bytes of request bodies sent, compressed.",
+    "errors": "Requests that failed as a whole, or were not answered.",
     "retries": "Requests that were sent again.",
-}
-STATS_GAUGES = {
-    "in_flight_records": "Records read and not settled yet.",
-    "in_flight_bytes": "Bytes read and not settled yet.",
 }
 
 
@@ -54,13 +52,36 @@ class ReportCollector:
         yield _by_cause("dead_lettered", "Records dead-lettered, by cause.", "cause", report)
         for name, said in STATS_COUNTERS.items():
             yield self._counter(name, said, {key: _sum(each, name) for key, each in report.items()})
-        for name, said in STATS_GAUGES.items():
-            yield _gauge(name, said, {key: _sum(each, name) for key, each in report.items()})
-        healthy = {key: all(part["healthy"] for part in each["partitions"]) for key, each in report.items()}
-        yield _gauge("healthy", "1 while the destination takes what it is sent.", healthy)
-        closed = {key: all(part["circuit"] == "closed" for part in each["partitions"]) for key, each in report.items()}
-        yield _gauge("circuit_closed", "1 while requests are let through.", closed)
+        yield _by_notice(report)
+        for name, said, values in self._gauges(report):
+            yield _gauge(name, said, values)
+        yield _status(report)
         yield _latency(report)
+
+    @staticmethod
+    def _gauges(report: dict[str, Any]) -> Iterable[tuple[str, str, dict[str, Any]]]:
+        """Return the gauges: name, help, and the value by destination. One that isn't known has no value."""
+        told = {key: status.destination(each) for key, each in report.items()}
+
+        def of(read: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+            values = {key: read(one) for key, one in told.items()}
+            return {key: value for key, value in values.items() if value is not None}
+
+        yield "healthy", "1 while the destination takes what it is sent.", of(lambda one: one["healthy"])
+        yield "circuit_closed", "1 while requests are let through.", of(lambda one: one["circuit"] == "closed")
+        yield "in_flight_records", "Records read and not settled yet.", of(lambda one: one["in_flight"]["records"])
+        yield "in_flight_bytes", "Bytes read and not settled yet.", of(lambda one: one["in_flight"]["bytes"])
+        yield (
+            "buffer_utilisation_ratio",
+            "In-flight bytes by `max_in_flight`, of the fullest worker.",
+            of(lambda one: one["buffer_utilisation"]),
+        )
+        yield "lag_records", "Records in the topics that were not read yet.", of(lambda one: one["lag"])
+        yield "uptime_seconds", "Seconds since its workers have started.", of(lambda one: one["uptime"])
+        flushed = {
+            key: max((part["last_flush"] for part in one["partitions"]), default=0) for key, one in report.items()
+        }
+        yield "last_flush_timestamp_seconds", "When it last took something, in epoch seconds.", flushed
 
     @staticmethod
     def _counter(name: str, said: str, values: dict[str, float]) -> Metric:
@@ -74,6 +95,32 @@ def _gauge(name: str, said: str, values: dict[str, Any]) -> Metric:
     family = GaugeMetricFamily(f"logweir_destination_{name}", said, labels=["destination"])
     for destination, value in values.items():
         family.add_metric([destination], float(value))
+    return family
+
+
+def _status(report: dict[str, Any]) -> Metric:
+    family = GaugeMetricFamily(
+        "logweir_destination_status", "1 for the status that it has.", labels=["destination", "status"]
+    )
+    for destination, each in report.items():
+        now, _ = status.state(each)
+        for name in STATUSES:
+            family.add_metric([destination, name], float(name == now))
+    return family
+
+
+def _by_notice(report: dict[str, Any]) -> Metric:
+    family = CounterMetricFamily(
+        "logweir_destination_notices",
+        "Delivered records that the destination alters or shows elsewhere, by what it does.",
+        labels=["destination", "notice"],
+    )
+    for destination, each in report.items():
+        notices = Counter[str]()
+        for part in each["partitions"]:
+            notices.update(part["notices"])
+        for notice, count in notices.items():
+            family.add_metric([destination, notice], count)
     return family
 
 
@@ -104,24 +151,8 @@ def _sum(each: dict[str, Any], name: str) -> float:
     return float(sum(part[name] for part in each["partitions"]))
 
 
-def serve(listen: str, report: Callable[[], dict[str, Any]], events: Events) -> Callable[[], None]:
-    """Serve /metrics on `host:port`; return the function that ends it.
-
-    A port that is taken is told and is no reason to stop delivering.
-    """
-    host, _, port = listen.rpartition(":")
+def registry_of(report: Callable[[], dict[str, Any]]) -> CollectorRegistry:
+    """Return a registry that holds the metrics of a run, and nothing of this process."""
     registry = CollectorRegistry()
     registry.register(ReportCollector(report))
-    try:
-        server, thread = start_http_server(int(port), host.strip("[]") or "0.0.0.0", registry)  # noqa: S104  as configured
-    except OSError as error:
-        events.tell("flow.metrics", "warn", reason=f"status.listen {listen}: {error.strerror}: metrics are not served")
-        return lambda: None
-
-    def end() -> None:
-        # `shutdown` waits for the server's loop, which polls every half second.
-        threading.Thread(target=server.shutdown, daemon=True).start()
-        server.server_close()
-        thread.join(timeout=1)
-
-    return end
+    return registry

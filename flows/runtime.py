@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters
 from sinks.decide import Policy
 from sinks.delivery import Delivering, Delivery
 from sinks.flight import Flight
+from sinks.health import Health, HealthChecks
 from sinks.settings import CommonDestination
 
 _OVERFLOW_SECONDS = 60.0
@@ -60,6 +62,7 @@ class Runtime:
         flow = assignment.flow
         self.destinations: dict[str, CommonDestination] = {name: flow.enabled[name] for name in assignment.destinations}
         self._flights = {name: Flight(flow.max_in_flight) for name in self.destinations}
+        self._health = {name: Health(name, events) for name in self.destinations}
         self.deliveries: dict[str, dict[int, Delivery]] = {name: {} for name in self.destinations}
         self._stop_by: float | None = None
         self.context = SourceContext(
@@ -67,6 +70,7 @@ class Runtime:
         )
         self.source = flow.source.open(self.context)
         self._compile()
+        self._checks = self._start_checks() if assignment.worker == 0 else []
         self._topics_made: set[str] = set()
         self._overflowed = -_OVERFLOW_SECONDS
 
@@ -102,6 +106,7 @@ class Runtime:
             self._flights[name],
             self.events,
             ledger,
+            self._health[name],
         )
         self.deliveries[name][partition] = delivery
         return delivery
@@ -127,11 +132,17 @@ class Runtime:
             report[name] = {
                 "ledger": ledger.to_dict(),
                 "partitions": [delivery.status() for delivery in running],
+                "health": self._health[name].to_dict(),
+                "lag": self.source.lag(),
+                "in_flight_bytes": self._flights[name].bytes,
+                "buffer_utilisation": round(self._flights[name].bytes / self._flights[name].limit, 4),
             }
         return report
 
     def close(self) -> None:
         """Release every destination."""
+        for checks in self._checks:
+            checks.close()
         for deliveries in self.deliveries.values():
             for delivery in deliveries.values():
                 delivery.close()
@@ -149,6 +160,17 @@ class Runtime:
         self._own_rules = {name: compile_rules(some, asked) for name, some in own.items()}
         self._projections = {name: Projection(each.fields(), layout) for name, each in self.destinations.items()}
         self._final_decoders = {name: Decoder(each) for name, each in self._projections.items()}
+
+    def _start_checks(self) -> list[HealthChecks]:
+        """Watch the health of each destination. Where there are several workers, one asks for all."""
+        return [
+            HealthChecks(
+                self._health[name],
+                partial(settings.open, self._projections[name].getter, None),
+                settings.health_interval,
+            )
+            for name, settings in self.destinations.items()
+        ]
 
     def _dead_letters(self, name: str, partition: int) -> DeadLetters:
         settings = self.assignment.flow.dead_letter

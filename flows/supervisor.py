@@ -128,7 +128,9 @@ class Supervisor:
     def __init__(self, assignments: Sequence[Assignment], events: Events, display: Display) -> None:
         self._events = events
         self._display = display
-        self._listen = assignments[0].flow.status.listen
+        self._name = assignments[0].flow.name
+        self._settings = assignments[0].flow.status
+        self._started = time.time()
         self._clusters = [_Cluster(assignment, events, display) for assignment in assignments]
         self._signals = 0
 
@@ -139,9 +141,10 @@ class Supervisor:
         for cluster in self._clusters:
             cluster.start()
         # Imported once the workers are on their way, so that it doesn't delay the first record.
-        from flows.metrics import serve
+        from flows.metrics import registry_of
+        from flows.server import serve
 
-        end = serve(self._listen, self.report, self._events)
+        end = serve(self._settings, self.status, registry_of(self.report), self._events)
         while self._tend():
             self._display.draw(self.report())
             time.sleep(_TICK_SECONDS)
@@ -152,6 +155,12 @@ class Supervisor:
     def report(self) -> dict[str, Any]:
         """Return the ledgers and figures of every destination, all workers added up."""
         return {name: each for cluster in self._clusters for name, each in cluster.report().items()}
+
+    def status(self) -> dict[str, Any]:
+        """Return the whole run's status as plain JSON."""
+        from flows.status import whole
+
+        return whole(self._name, self.report(), self._started)
 
     def _tend(self) -> bool:
         """Look after every dataflow, also after those behind one that runs."""
@@ -229,13 +238,17 @@ class _Cluster:
         """Return the figures of this dataflow's destinations."""
         merged: dict[str, Any] = {}
         for name in self._assignment.destinations:
-            ledger, partitions = Ledger(), []
-            for worker in self._workers:
-                status = worker.status.get(name)
-                if status is not None:
-                    ledger.merge(Ledger.from_dict(status["ledger"]))
-                    partitions += status["partitions"]
-            merged[name] = {"ledger": ledger, "partitions": partitions, "running": self._start_at is None}
+            reports = [worker.status[name] for worker in self._workers if name in worker.status]
+            ledger = Ledger()
+            for each in reports:
+                ledger.merge(Ledger.from_dict(each["ledger"]))
+            merged[name] = {
+                "type": str(getattr(self._assignment.flow.enabled[name], "type", "")),
+                "ledger": ledger,
+                "partitions": [part for each in reports for part in each["partitions"]],
+                "workers": reports,
+                "running": self._start_at is None,
+            }
         return merged
 
     def _terminate(self) -> None:

@@ -86,9 +86,7 @@ def _run(assignment: Assignment, events: Events, reporter: Reporter) -> int:
         signal.signal(signal.SIGTERM, lambda _number, _frame: runtime.stop())
         threading.Thread(target=_report_always, args=(runtime, reporter), daemon=True).start()
         _run_dataflow(runtime, fail)
-        finish = getattr(runtime.source, "commit_last", None)
-        if finish is not None:
-            finish()
+        runtime.source.commit_last()
         reporter.report(runtime)
         runtime.close()
         lock.close()

@@ -24,6 +24,7 @@ from sinks.deadletter import DeadLetter, DeadLetters
 from sinks.decide import Circuit, Done, Policy, Reject, Split, Wait, backoff, decide
 from sinks.destination import Delivered, Destination, Hold, Outcome, Partial, Records, Retry, Screening, TooLarge
 from sinks.flight import Flight
+from sinks.health import Health
 from sinks.request import Request, cut
 from sinks.stats import Stats
 
@@ -55,6 +56,7 @@ class Delivery:
         flight: Told of every byte that is settled.
         events: Where it tells what happens.
         ledger: The sums to go on from, after a recovery.
+        health: What is known of the destination; sink partitions share it.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Delivery:
         flight: Flight,
         events: Events,
         ledger: Ledger | None = None,
+        health: Health | None = None,
     ) -> None:
         self._settings = settings
         self._destination = destination
@@ -74,6 +77,7 @@ class Delivery:
         self._events = events
         self.ledger = ledger or Ledger()
         self.stats = Stats()
+        self._health = health or Health(settings.name, events)
         self._circuit = Circuit()
         self._changed = threading.Condition()
         self._open: Request | None = None
@@ -172,9 +176,8 @@ class Delivery:
         with self._changed:
             return {
                 **self.stats.to_dict(),
+                "issue": self._health.issue,
                 "in_flight_records": self._outstanding,
-                "in_flight_bytes": self._flight.bytes,
-                "buffer_utilisation": round(self._flight.bytes / self._flight.limit, 4),
                 "circuit": self._circuit.state,
             }
 
@@ -282,12 +285,13 @@ class Delivery:
         outcome = self._destination.send(request.payload, len(request))
         with self._changed:
             self.stats.sent(len(request.payload), time.monotonic() - started)
-            recovered = ""
-            if not isinstance(outcome, Retry | Hold):
+            failed = isinstance(outcome, Retry | Hold)
+            self.stats.errors += failed
+            if not failed:
                 self._circuit.succeeded()
-                recovered, self.stats.issue = self.stats.issue, ""
-        if recovered:
-            self._events.tell("stream.health", "info", stream=self._settings.name, status="connected", issue="")
+        self._health.heard()
+        if not failed and not getattr(outcome, "issue", ""):
+            self._health.taken()
         return outcome
 
     def _settle_partial(self, request: Request, outcome: Partial) -> Request:
@@ -380,7 +384,7 @@ class Delivery:
                 act()
             except OSError as error:
                 attempt += 1
-                self._unhealthy(f"{what}: {error}")
+                self._health.holding(f"{what}: {error}")
                 self._pause(time.monotonic() + backoff(attempt, self._settings.policy, random.random()))
             else:
                 return True
@@ -394,15 +398,16 @@ class Delivery:
 
     def _failed(self, outcome: Outcome, request: Request, action: Wait) -> None:
         """Note a request that will be sent again."""
-        held = isinstance(outcome, Hold)
-        reason = getattr(outcome, "issue", "") or getattr(outcome, "reason", "")
+        issue = getattr(outcome, "issue", "")
+        reason = issue or getattr(outcome, "reason", "")
         whole = isinstance(outcome, Retry | Hold)
         if not reason and not whole:
             return
         with self._changed:
             self.stats.retries += 1
             if whole:
-                self._circuit.failed(action.until, at_once=held or action.holding)
+                self._circuit.failed(action.until, at_once=action.holding)
+            opened = self._circuit.state != "closed"
         self._events.tell(
             "stream.retry",
             "warn",
@@ -412,15 +417,10 @@ class Delivery:
             attempt=request.attempt,
             wait=round(action.until - time.monotonic(), 3),
         )
-        if action.holding:
-            self._unhealthy(reason)
-
-    def _unhealthy(self, issue: str) -> None:
-        with self._changed:
-            news = self.stats.issue != issue
-            self.stats.issue = issue
-        if news:
-            self._events.tell("stream.health", "error", stream=self._settings.name, status="error", issue=issue)
+        if issue:
+            self._health.holding(issue)
+        elif action.holding or opened:
+            self._health.failing(reason)
 
     def _admitted(self) -> bool:
         """Wait for the circuit; False when the flow gave up first."""

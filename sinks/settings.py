@@ -80,6 +80,9 @@ class CommonDestination(StrictModel):
     )
     concurrency: int = Field(4, ge=1, le=64, description="The most requests at once, for each partition.")
     partitions: int = Field(1, ge=1, le=64, description="Parallel sink partitions, each with its own buffer.")
+    health_interval: Duration = Field(
+        30.0, gt=0, description="How long after its last answer the destination is asked for its health."
+    )
 
     def fields(self) -> set[str]:
         """Return the logical fields that the destination's `encode` reads, as dotted paths; the rest isn't decoded."""

@@ -24,14 +24,14 @@ class Stats:
         self.requests = 0
         self.request_bytes = 0
         """As sent, compressed."""
+        self.errors = 0
+        """Requests that were not answered, or with a failure of the whole request."""
         self.retries = 0
         self.latency_sum = 0.0
         self.latency_counts = [0] * (len(LATENCY_BOUNDS) + 1)
         self.last_flush = 0.0
         self.notices: Counter[str] = Counter()
         """Records by what the destination does to them without a word, such as showing them at another time."""
-        self.issue = ""
-        """Why the destination is unhealthy, in words; empty when it is healthy."""
 
     def sent(self, size: int, seconds: float) -> None:
         """Note one request, answered after `seconds`."""
@@ -55,11 +55,10 @@ class Stats:
             "failed": self.failed,
             "requests": self.requests,
             "request_bytes": self.request_bytes,
+            "errors": self.errors,
             "retries": self.retries,
             "latency_sum": self.latency_sum,
             "latency_counts": self.latency_counts,
             "last_flush": self.last_flush,
             "notices": dict(self.notices),
-            "healthy": not self.issue,
-            "issue": self.issue,
         }

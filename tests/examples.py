@@ -12,6 +12,7 @@ ENVIRONMENT = {
     "ELASTIC_URL": "http://localhost:9200",
     "ELASTIC_API_KEY": "id:key",
     "DATADOG_API_KEY": "0123456789abcdef",
+    "LOGWEIR_STATUS_TOKEN": "planted-status-token",
 }
 _MOUNTED = "/run/secrets"
 

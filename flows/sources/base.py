@@ -67,13 +67,24 @@ class SourceSettings(StrictModel):
         """Return where the fields of this source's records live."""
         return configured(self.paths) if self.format == "json" else FORMATS[self.format]
 
-    def open(self, context: SourceContext) -> FixedPartitionedSource[Batch, Any]:
+    def open(self, context: SourceContext) -> RecordSource:
         """Return the source for this flow to run.
 
         Raises:
             SourceError: It can't be read at all.
         """
         raise NotImplementedError
+
+
+class RecordSource(FixedPartitionedSource[Batch, Any]):
+    """What a flow asks of its source beside Bytewax's own questions."""
+
+    def commit_last(self) -> None:
+        """Make the last epoch's positions known outside, once the flow has ended well."""
+
+    def lag(self) -> int | None:
+        """Return how many records wait behind those that this process has read; None where that can't be told."""
+        return None
 
 
 class SourcePartition(StatefulSourcePartition[Batch, Any]):

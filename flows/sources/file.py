@@ -15,10 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from bytewax.inputs import FixedPartitionedSource
 from pydantic import Field
 
-from flows.sources.base import SourceContext, SourcePartition, SourceSettings
+from flows.sources.base import RecordSource, SourceContext, SourcePartition, SourceSettings
 from flows.sources.lines import Lines
 from flows.sources.rotation import (
     HEAD_BYTES,
@@ -74,7 +73,7 @@ class File(SourceSettings):
         return source
 
 
-class FileSource(FixedPartitionedSource[Batch, Any]):
+class FileSource(RecordSource):
     """One partition for each path, and one that looks for new paths."""
 
     def __init__(self, settings: File, context: SourceContext) -> None:

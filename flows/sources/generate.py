@@ -13,10 +13,9 @@ from datetime import UTC, datetime, timedelta
 from operator import mod
 from typing import Literal, TypedDict
 
-from bytewax.inputs import FixedPartitionedSource
 from pydantic import Field, field_validator
 
-from flows.sources.base import SourceContext, SourcePartition, SourceSettings
+from flows.sources.base import RecordSource, SourceContext, SourcePartition, SourceSettings
 from flows.sources.samples import templates
 from logweir.batch import Batch
 from logweir.record import epoch_seconds, rfc3339
@@ -198,7 +197,7 @@ class Progress(TypedDict):
     """The timestamp of record 0: records that are made again have the ids that they had."""
 
 
-class GenerateSource(FixedPartitionedSource[Batch, Progress]):
+class GenerateSource(RecordSource):
     """One partition, since the records have one order."""
 
     def __init__(self, settings: Generate, context: SourceContext) -> None:

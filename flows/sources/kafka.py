@@ -5,11 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from bytewax.inputs import FixedPartitionedSource
 from pydantic import Field, field_validator
 
-from flows.sources.base import SourceContext, SourceSettings
-from logweir.batch import Batch
+from flows.sources.base import RecordSource, SourceContext, SourceSettings
 from logweir.librdkafka import LibrdkafkaSettings, client_settings, refuse_reserved
 from logweir.units import Duration
 
@@ -65,7 +63,7 @@ class Kafka(SourceSettings):
         """Return the settings that any client of this cluster needs, secrets in the clear."""
         return client_settings(self.settings, self.brokers)
 
-    def open(self, context: SourceContext) -> FixedPartitionedSource[Batch, Any]:
+    def open(self, context: SourceContext) -> RecordSource:
         """Return the source for this flow to run."""
         from flows.sources.kafka_reader import KafkaSource, consumer_settings
 

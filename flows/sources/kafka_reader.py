@@ -15,7 +15,6 @@ from datetime import datetime
 from itertools import compress
 from typing import Any, Literal
 
-from bytewax.inputs import FixedPartitionedSource
 from confluent_kafka import (
     Consumer,
     KafkaError,
@@ -24,9 +23,8 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from flows.sources.base import SourceContext
+from flows.sources.base import RecordSource, SourceContext
 from flows.sources.kafka_part import KafkaPart
-from logweir.batch import Batch
 from logweir.errors import SourceError
 
 POLL_RECORDS = 2000
@@ -95,7 +93,7 @@ def committed_offsets(consumer: Consumer, parts: list[TopicPartition]) -> list[T
             return found
 
 
-class KafkaSource(FixedPartitionedSource[Batch, int]):
+class KafkaSource(RecordSource):
     """Reads topics.
 
     Args:
@@ -144,6 +142,10 @@ class KafkaSource(FixedPartitionedSource[Batch, int]):
         del step_id
         topic, _, number = for_part.removesuffix("]").rpartition("[")
         return KafkaPart(self._open(), topic, int(number), resume_state, self._context, timed=self._timed)
+
+    def lag(self) -> int | None:
+        """Return the records between what is read and the ends of the partitions, as the last fetches told them."""
+        return self._reader.lag() if self._reader is not None else None
 
     def commit_last(self) -> None:
         """Commit the positions of the last epoch, once the flow has ended well."""
@@ -286,6 +288,25 @@ class _Reader:
     def recorded(self, key: tuple[str, int], offset: int) -> None:
         """Note a position whose epoch is recorded; the next `commit` takes it along."""
         self._uncommitted[key] = offset
+
+    def lag(self) -> int | None:
+        """Return how many records wait in the partitions; None while that isn't known of one."""
+        # A look for new partitions may hold the lock for as long as the brokers don't answer.
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return None if self._closed else self._behind()
+        finally:
+            self._lock.release()
+
+    def _behind(self) -> int | None:
+        total = 0
+        for key, part in list(self._parts.items()):
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(*key), cached=True)
+            if part.position is None or high < 0:
+                return None
+            total += max(0, high - part.position)
+        return total
 
     def close(self) -> None:
         """Leave the brokers."""

@@ -12,10 +12,9 @@ import threading
 import time
 from typing import Any, Literal
 
-from bytewax.inputs import FixedPartitionedSource
 from pydantic import Field
 
-from flows.sources.base import SourceContext, SourcePartition, SourceSettings
+from flows.sources.base import RecordSource, SourceContext, SourcePartition, SourceSettings
 from flows.sources.lines import Lines
 from logweir.batch import Batch
 from logweir.units import Bytes
@@ -38,7 +37,7 @@ class Stdin(SourceSettings):
         return StdinSource(context, self.max_record_bytes)
 
 
-class StdinSource(FixedPartitionedSource[Batch, int]):
+class StdinSource(RecordSource):
     """One partition, since there is one standard input.
 
     Args:

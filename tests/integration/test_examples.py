@@ -111,6 +111,7 @@ def test_container(kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """The flow of the compose file writes what its rules let through to its volume."""
     monkeypatch.setenv("KAFKA_BROKERS", kafka.brokers)
     monkeypatch.setenv("LOGWEIR_LISTEN", "127.0.0.1:0")
+    monkeypatch.setenv("LOGWEIR_STATUS_TOKEN", "token")
     topic, levels = new_name("container"), Levels()
     path = placed(BY_NAME["container"], tmp_path)
     flow = yaml.safe_load(path.read_text())

@@ -1,0 +1,74 @@
+"""`logweir status`: asks a running flow how it is, and shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from flows.config import StatusSettings
+from flows.show import table
+from logweir.errors import LogweirError
+from logweir.units import format_bytes
+
+_SECONDS = 10.0
+
+
+def ask(settings: StatusSettings) -> dict[str, Any]:
+    """Return what the flow that listens there says of itself.
+
+    Raises:
+        LogweirError: Nothing answers there, or something else does.
+    """
+    import httpx
+
+    host, _, port = settings.listen.rpartition(":")
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}.get(host, host)  # noqa: S104  asked, not bound
+    headers = {"authorization": f"Bearer {settings.token.get_secret_value()}"} if settings.token else {}
+    place = f"status.listen {settings.listen}"
+    try:
+        # A proxy of the environment doesn't lead to this machine.
+        answer = httpx.get(f"http://{host}:{port}/api/status", headers=headers, timeout=_SECONDS, trust_env=False)
+    except httpx.HTTPError as error:
+        msg = f"{place}: no flow answers ({type(error).__name__}): is it running, and with this flow file?"
+        raise LogweirError(msg) from None
+    if answer.status_code == 401:  # noqa: PLR2004
+        msg = f"{place}: the flow that runs there has another status.token"
+        raise LogweirError(msg)
+    try:
+        found: dict[str, Any] = orjson.loads(answer.content)
+        found["destinations"].items()
+    except (ValueError, LookupError, TypeError, AttributeError):
+        msg = f"{place}: what answers there is no flow of logweir"
+        raise LogweirError(msg) from None
+    return found
+
+
+def status_text(found: dict[str, Any]) -> str:
+    """Return a flow's status as a table, with the issues in full below it."""
+    rows = [
+        (
+            name,
+            each["type"],
+            each["status"],
+            f"{each['logs_streamed']:,}",
+            f"{each['logs_dropped']:,}",
+            f"{each['logs_failed']:,}",
+            f"{each['in_flight']['records']:,}",
+            "" if each["lag"] is None else f"{each['lag']:,}",
+            format_bytes(each["bytes"]),
+            f"{each['error_rate']:.1%}",
+            "" if each["avg_latency"] is None else f"{each['avg_latency'] * 1000:,.0f} ms",
+            each["last_flush"] or "never",
+        )
+        for name, each in found["destinations"].items()
+    ]
+    head = (
+        "DESTINATION", "TYPE", "STATUS", "STREAMED", "DROPPED", "FAILED", "IN FLIGHT", "LAG", "SENT", "ERRORS",
+        "LATENCY", "LAST FLUSH",
+    )  # fmt: skip
+    lines = [f"{found['flow']}: up {found['uptime']:,.0f} s, {'healthy' if found['healthy'] else 'NOT HEALTHY'}", ""]
+    lines.append(table(head, rows))
+    for name, each in found["destinations"].items():
+        lines += [f"\n{name}: {issue}" for issue in each["issues"]]
+    return "\n".join(lines)

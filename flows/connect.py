@@ -1,0 +1,91 @@
+"""`logweir check --connect`: asks the source's brokers and every enabled destination whether they would do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from flows.config import Flow
+from flows.show import table
+from flows.sources.base import SourceContext
+from flows.sources.kafka import Kafka
+from logweir.errors import LogweirError
+from logweir.events import Events
+from operators.projection import Projection
+from sinks.destination import Delivered, Hold
+from sinks.health import timed_probe
+from sinks.settings import CommonDestination
+
+SOURCE = "source"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one of them has answered."""
+
+    name: str
+    type: str
+    status: str
+    """connected; unreachable, when it may pass; error, when a person has to mend something."""
+    seconds: float | None
+    issue: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return {
+            "name": self.name,
+            "type": self.type,
+            "status": self.status,
+            "seconds": self.seconds,
+            "issue": self.issue,
+        }
+
+
+def connect(flow: Flow) -> list[Answer]:
+    """Ask all at once; return the answers, the source's first. Nothing is read, sent or made."""
+    asks: list[Callable[[], Answer]] = []
+    if isinstance(flow.source, Kafka):
+        asks.append(partial(_ask_source, flow, flow.source.group))
+    asks += [partial(_ask, flow, name, settings) for name, settings in flow.enabled.items()]
+    with ThreadPoolExecutor(max_workers=len(asks)) as pool:
+        return list(pool.map(lambda ask: ask(), asks))
+
+
+def answers_text(answers: list[Answer]) -> str:
+    """Return the answers as a table, each issue in full below it."""
+    rows = [
+        (each.name, each.type, each.status, "" if each.seconds is None else f"{each.seconds * 1000:,.0f} ms")
+        for each in answers
+    ]
+    shown = table(("NAME", "TYPE", "STATUS", "TIME"), rows)
+    return "\n".join([shown, *(f"\n{each.name}: {each.issue}" for each in answers if each.issue)])
+
+
+def _ask(flow: Flow, name: str, settings: CommonDestination) -> Answer:
+    kind = str(getattr(settings, "type", ""))
+    try:
+        destination = settings.open(Projection(settings.fields(), flow.source.layout()).getter, None)
+    except LogweirError as error:
+        return Answer(name, kind, "error", None, str(error))
+    try:
+        found, seconds = timed_probe(destination)
+    finally:
+        destination.close()
+    match found:
+        case Delivered():
+            return Answer(name, kind, "connected", round(seconds, 3), "")
+        case Hold(issue=issue):
+            return Answer(name, kind, "error", round(seconds, 3), issue)
+    return Answer(name, kind, "unreachable", round(seconds, 3), found.reason)
+
+
+def _ask_source(flow: Flow, group: str) -> Answer:
+    context = SourceContext(events=Events(), room=lambda: 0, taken=lambda _count: None, group=group)
+    try:
+        found = len(flow.source.open(context).list_parts())
+    except LogweirError as error:
+        return Answer(SOURCE, "kafka", "error", None, str(error))
+    return Answer(SOURCE, "kafka", "connected", None, "" if found else "its topics have no partitions")

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from flows.ask import ask, status_text
+from flows.config import StatusSettings
+from flows.metrics import registry_of
+from flows.server import CONNECTIONS, StatusServer, serve
+from flows.status import whole
+from logweir.errors import LogweirError
+from logweir.events import Events
+from tests.flows.report import report
+
+ISSUE = "401: check api_key"
+
+
+@contextmanager
+def serving(token: str = "", issue: str = "", listen: str = "127.0.0.1:0") -> Iterator[int]:
+    """Serve the report of one destination; give the port."""
+
+    def status() -> dict[str, Any]:
+        return whole("shop", report(issue), 1_790_000_000.0)
+
+    server = StatusServer(listen, token, status, registry_of(report))
+    yield server.port
+    server.close()
+
+
+def get(port: int, path: str, token: str = "", method: str = "GET") -> tuple[int, str]:
+    """Ask; return the status and the body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request(method, path, headers={"authorization": f"Bearer {token}"} if token else {})
+    answer = connection.getresponse()
+    body = answer.read().decode()
+    connection.close()
+    return answer.status, body
+
+
+def test_a_healthy_flow_is_live_and_ready() -> None:
+    """Both checks answer 200."""
+    with serving() as port:
+        assert get(port, "/healthz") == (200, "ok\n")
+        assert get(port, "/readyz") == (200, "ready\n")
+        assert get(port, "/healthz", method="HEAD") == (200, "")
+
+
+def test_a_destination_in_trouble_is_no_reason_to_kill_the_flow() -> None:
+    """It is live all the same, but not ready, and says why."""
+    with serving(issue=ISSUE) as port:
+        assert get(port, "/healthz")[0] == 200
+        assert get(port, "/readyz") == (503, f"not ready\nsearch: {ISSUE}\n")
+
+
+def test_the_status_has_the_figures_by_their_names() -> None:
+    """Sums of all workers and sink partitions, rates and latencies, under the names that are documented."""
+    with serving(issue=ISSUE) as port:
+        status, body = get(port, "/api/status")
+    found = json.loads(body)
+    search = found["destinations"]["search"]
+    assert status == 200
+    assert (found["flow"], found["healthy"], search["healthy"], search["status"]) == ("shop", False, False, "error")
+    assert search["issues"] == [ISSUE]
+    assert (search["logs_read"], search["logs_streamed"], search["logs_failed"], search["logs_dropped"]) == (
+        100,
+        90,
+        2,
+        8,
+    )
+    assert search["success_rate"] == round(90 / 92, 6)
+    assert (search["bytes"], search["request_bytes"], search["requests"], search["retries"]) == (40_000, 2000, 2, 0)
+    assert search["avg_latency"] == 1.51
+    assert search["latency"] == {"p50": 0.025, "p90": 5.0, "p99": 5.0}
+    assert (search["errors"], search["error_rate"], search["lag"], search["buffer_utilisation"]) == (0, 0.0, 10, 0.25)
+    assert search["last_flush"] == "2026-09-21T14:13:20.000Z"
+
+
+def test_metrics_are_served() -> None:
+    """Prometheus finds its text."""
+    with serving() as port:
+        status, body = get(port, "/metrics")
+        assert get(port, "/nothing")[0] == 404
+    assert (status, 'logweir_destination_read_total{destination="search"} 100.0' in body) == (200, True)
+
+
+def test_a_token_guards_what_tells_something() -> None:
+    """Without it, or with a wrong one, there is no status and no metric, and readiness is a bare no."""
+    with serving("s3cret", ISSUE) as port:
+        for token in ("", "wrong", "s3cre", "gehe\u00efm"):
+            assert get(port, "/api/status", token)[0] == 401
+            assert get(port, "/metrics", token)[0] == 401
+            assert get(port, "/readyz", token) == (503, "not ready\n")
+        assert get(port, "/api/status", "s3cret")[0] == 200
+        assert get(port, "/metrics", "s3cret")[0] == 200
+
+
+def test_more_connections_than_can_be_kept_are_refused() -> None:
+    """Clients that say nothing hold no more threads than the limit; when they leave there is room again."""
+    with serving() as port:
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS + 4)]
+        for each in idle[CONNECTIONS:]:
+            each.settimeout(10)
+            assert each.recv(1) == b""
+        for each in idle:
+            each.close()
+        for _ in range(50):
+            try:
+                assert get(port, "/healthz")[0] == 200
+            except (ConnectionError, http.client.HTTPException):
+                continue
+            break
+        else:
+            pytest.fail("no room again")
+
+
+def test_a_port_that_is_taken_is_told_and_stops_nothing() -> None:
+    """Two flows on one machine both run; the second says that its status is not served."""
+    said = StringIO()
+    with serving() as port:
+        settings = StatusSettings(listen=f"127.0.0.1:{port}")
+        serve(settings, dict, registry_of(report), Events(said))()
+    assert f"status.listen 127.0.0.1:{port}" in said.getvalue()
+
+
+def test_status_shows_a_running_flow() -> None:
+    """The table has the figures, and the issue in full."""
+    with serving("s3cret", ISSUE) as port:
+        settings = StatusSettings.model_validate({"listen": f"127.0.0.1:{port}", "token": "s3cret"})
+        text = status_text(ask(settings))
+        with pytest.raises(LogweirError, match=r"another status\.token"):
+            ask(StatusSettings(listen=f"127.0.0.1:{port}"))
+    assert "shop: up" in text
+    assert "NOT HEALTHY" in text
+    assert f"search: {ISSUE}" in text
+
+
+def test_status_of_a_flow_that_does_not_run() -> None:
+    """The error says where it has asked."""
+    with serving() as port:
+        pass
+    with pytest.raises(LogweirError, match=f"status.listen 127.0.0.1:{port}: no flow answers"):
+        ask(StatusSettings(listen=f"127.0.0.1:{port}"))

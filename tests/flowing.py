@@ -41,7 +41,7 @@ def write_flow(
         directory: Holds the file and the recovery store.
         kafka: The broker.
         topic: The topic; dead letters go to the topics `<topic>.dead.<destination>`.
-        destinations: As in the file; what is left out is set for a quick test.
+        destinations: As in the file; what is left out is set for a quick test, and the type is elasticsearch.
         more: Further settings of the flow.
     """
     quick = {"batch": {"flush_interval": "200ms"}, "retry": {"backoff": "100ms", "max_backoff": "1s"}}
@@ -49,7 +49,8 @@ def write_flow(
         "name": "proof",
         "source": {"type": "kafka", "brokers": [kafka.brokers], "topics": [topic], "group": topic},
         "destinations": {
-            name: {"type": "elasticsearch", "index": "logs", **quick, **each} for name, each in destinations.items()
+            name: {**({} if "type" in each else {"type": "elasticsearch", "index": "logs"}), **quick, **each}
+            for name, each in destinations.items()
         },
         "dead_letter": {"topic_prefix": f"{topic}.dead."},
         "recovery": {"directory": str(directory / "recovery"), "interval": "500ms"},

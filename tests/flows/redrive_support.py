@@ -138,10 +138,10 @@ class Redriving:
         self.kill()
 
 
-def redrive(flow: Path, *arguments: str) -> Ended:
+def redrive(flow: Path, *arguments: str, to: str = "out", timeout: float = 120) -> Ended:
     """Run `logweir redrive` to its end."""
-    command = [*COMMAND, "redrive", str(flow), "--to", "out", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    command = [*COMMAND, "redrive", str(flow), "--to", to, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=timeout)
     return ended(done.returncode, done.stdout, done.stderr)
 
 

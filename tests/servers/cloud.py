@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -53,9 +55,11 @@ class CloudServer:
         self.violations: list[str] = []
         """Requests that no client of ours may ever send."""
         self.lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._thread: threading.Thread | None = None
         self._http = _Server(("127.0.0.1", 0), self)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self._port = self._http.server_address[1]
+        self.url = f"http://127.0.0.1:{self._port}"
 
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Return the answer to one POST or PUT; names of headers are in lower case, `:method` stands among them.
@@ -87,16 +91,35 @@ class CloudServer:
         with self.lock:
             self.violations.append(what)
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Begin to answer. After `stop`: again, on the same port, with what was taken."""
+        if self._http.fileno() < 0:
+            self._http = _Server(("127.0.0.1", self._port), self)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening, and close every connection."""
+        if self._thread is None:
+            return
+        self._http.shutdown()
+        self._http.server_close()
+        with self.lock:
+            for connection in self._open:
+                # It may have been closed by the other end in the meantime.
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._thread = None
+
+    def __enter__(self) -> Self:
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
+        self.stop()
 
 
 class _Server(ThreadingHTTPServer):
@@ -119,6 +142,16 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        with self.server.cloud.lock:
+            self.server.cloud._open.add(self.connection)
+
+    def finish(self) -> None:
+        with self.server.cloud.lock:
+            self.server.cloud._open.discard(self.connection)
+        super().finish()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class names it
         """Say nothing: tests read the counters."""

@@ -13,8 +13,10 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from flows.limiting import Item, limited
 from flows.runtime import Runtime
 from logweir.batch import Batch
+from operators.limiters import Question
 from sinks.delivery import Delivery
 
 STATE_VERSION = 1
@@ -32,15 +34,17 @@ def dataflow(runtime: Runtime, fail: Callable[[BaseException], None]) -> Dataflo
     decoded = op.flat_map_batch("decode", batches, lambda some: [runtime.decode(batch) for batch in some])
     for name in runtime.destinations:
         routed = op.flat_map_batch(f"route_{name}", decoded, _router(runtime, name))
+        if rules := runtime.limiters(name):
+            routed = limited(name, rules, routed)
         op.output(f"deliver_{name}", routed, DeliverySink(runtime, name, fail))
     return flow
 
 
-def _router(runtime: Runtime, name: str) -> Callable[[Iterable[Batch]], list[tuple[str, Batch]]]:
+def _router(runtime: Runtime, name: str) -> Callable[[Iterable[Batch]], list[tuple[str, Batch | Item]]]:
     """Return the step that picks this destination's records and the local sink partition for each batch."""
     own = runtime.partitions(name)[: runtime.destinations[name].partitions]
     turns = cycle(map(part_name, own))
-    return lambda batches: [(next(turns), runtime.route(name, batch)) for batch in batches]
+    return lambda batches: [(turn, runtime.route(name, batch, turn)) for batch, turn in zip(batches, turns)]  # noqa: B905
 
 
 def part_name(partition: int) -> str:
@@ -48,7 +52,7 @@ def part_name(partition: int) -> str:
     return f"{partition:04d}"
 
 
-class DeliverySink(FixedPartitionedSink[Batch, dict[str, Any]]):
+class DeliverySink(FixedPartitionedSink[Batch | Item, dict[str, Any]]):
     """The sink partitions of one destination."""
 
     def __init__(self, runtime: Runtime, name: str, fail: Callable[[BaseException], None]) -> None:
@@ -72,21 +76,23 @@ class DeliverySink(FixedPartitionedSink[Batch, dict[str, Any]]):
         except BaseException as error:
             self._fail(error)
             raise
-        return DeliveryPartition(delivery, self._runtime, self._fail)
+        return DeliveryPartition(self._name, delivery, self._runtime, self._fail)
 
 
-class DeliveryPartition(StatefulSinkPartition[Batch, dict[str, Any]]):
+class DeliveryPartition(StatefulSinkPartition[Batch | Item, dict[str, Any]]):
     """One sink partition: batches in, and a barrier at the end of each epoch that had some."""
 
-    def __init__(self, delivery: Delivery, runtime: Runtime, fail: Callable[[BaseException], None]) -> None:
+    def __init__(self, name: str, delivery: Delivery, runtime: Runtime, fail: Callable[[BaseException], None]) -> None:
+        self._name = name
         self._delivery = delivery
         self._runtime = runtime
         self._fail = fail
 
-    def write_batch(self, values: list[Batch]) -> None:
-        """Hand the batches over; nothing is sent on this thread."""
+    def write_batch(self, values: list[Batch | Item]) -> None:
+        """Hand the batches over, those too whose last question is answered; nothing is sent on this thread."""
         try:
-            self._delivery.write(values)
+            settled = [value if isinstance(value, Batch) else self._settle(value) for value in values]
+            self._delivery.write([batch for batch in settled if batch is not None])
         except BaseException as error:
             self._fail(error)
             raise
@@ -100,3 +106,9 @@ class DeliveryPartition(StatefulSinkPartition[Batch, dict[str, Any]]):
             self._fail(error)
             raise
         return {"version": STATE_VERSION, "ledger": self._delivery.ledger.to_dict(), "destination": destination}
+
+    def _settle(self, item: Item) -> Batch | None:
+        """Return what can be delivered now that a limiter's answer is here."""
+        if isinstance(item, Question) and item.notices:
+            self._delivery.notice(dict(item.notices))
+        return self._runtime.settle(self._name, item)

@@ -102,6 +102,8 @@ def ledger_text(ledgers: dict[str, Ledger]) -> str:
         rows += [(f"dead-lettered: {cause}", count) for cause, count in ledger.dead_lettered.most_common()]
         rows.append(("in flight", ledger.in_flight))
         lines += [f"  {count:>14,}  {what}" for what, count in rows if count or what == "delivered"]
+        if ledger.made:
+            lines.append(f"  {ledger.made:>14,}  beside those read are summaries of limits")
         if ledger.duplicates:
             lines.append(f"  {ledger.duplicates:>14,}  of the delivered were there already")
         if ledger.gaps:

@@ -21,6 +21,7 @@ from sinks.stats import LATENCY_BOUNDS
 LEDGER_COUNTERS = {
     "read": "Records read from the source for this destination.",
     "read_bytes": "Bytes of the records read.",
+    "made": "Records that the flow has added itself: summaries of limits.",
     "delivered": "Records that the destination has taken.",
     "duplicates": "Of the delivered, those that the destination already had.",
     "gaps": "Offsets that were gone before they could be read.",

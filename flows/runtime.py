@@ -16,7 +16,9 @@ from logweir.batch import Batch
 from logweir.events import Events
 from logweir.ledger import Ledger
 from operators.decode import Decoder
+from operators.limiters import Limiters, Question, Summary
 from operators.projection import Projection
+from operators.rule_models import RateRule
 from operators.rules import RuleSet, compile_rules, fields_of
 from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters, create_topic
 from sinks.decide import Policy
@@ -81,11 +83,32 @@ class Runtime:
         self._decoder(batch)
         return self._rules.filter(batch)
 
-    def route(self, name: str, batch: Batch) -> Batch:
-        """Return what of a batch goes to this destination, decoded into the fields that it reads."""
+    def route(self, name: str, batch: Batch, origin: str) -> Batch | Question:
+        """Return what of a batch goes to this destination, or what its limiters have to be asked about it first.
+
+        Args:
+            name: The destination.
+            batch: What the flow's rules let pass.
+            origin: The sink partition that it goes to.
+        """
         if len(self.destinations) > 1:
             batch = batch.twin()
         batch = self._own_rules[name].filter(batch)
+        question = self._limiters[name].ask(batch, origin, time.time()) if self._limiters[name].rules else None
+        return question or self._finish(name, batch)
+
+    def settle(self, name: str, item: Question | Summary) -> Batch | None:
+        """Take the limiters' answer; return the batch that it is about once that is the last one, or their summary."""
+        limiters = self._limiters[name]
+        batch = limiters.summarise(item) if isinstance(item, Summary) else limiters.settle(item)
+        return None if batch is None else self._finish(name, batch)
+
+    def limiters(self, name: str) -> list[RateRule]:
+        """Return the rules with a state that this destination's records are asked about, in order."""
+        return self._limiters[name].rules
+
+    def _finish(self, name: str, batch: Batch) -> Batch:
+        """Decode into the fields that the destination reads."""
         self._final_decoders[name](batch)
         return batch
 
@@ -157,7 +180,11 @@ class Runtime:
         )
         self._decoder = Decoder(asked, final=False) if rules or any(own.values()) else None
         self._rules: RuleSet = compile_rules(rules, asked)
-        self._own_rules = {name: compile_rules(some, asked) for name, some in own.items()}
+        first = len(self._rules.limiters)
+        self._own_rules = {name: compile_rules(some, asked, first) for name, some in own.items()}
+        self._limiters = {
+            name: Limiters([*self._rules.limiters, *some.limiters], asked) for name, some in self._own_rules.items()
+        }
         self._projections = {name: Projection(each.fields(), layout) for name, each in self.destinations.items()}
         self._final_decoders = {name: Decoder(each) for name, each in self._projections.items()}
 

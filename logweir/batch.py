@@ -24,13 +24,15 @@ class Account:
     It travels with its batch, also when no record is left, so that the sink's ledger is exact.
     """
 
-    __slots__ = ("dropped", "gaps", "read", "read_bytes", "rejected")
+    __slots__ = ("dropped", "gaps", "made", "read", "read_bytes", "rejected")
 
     def __init__(self, read: int = 0, read_bytes: int = 0) -> None:
         self.read = read
         self.read_bytes = read_bytes
         self.dropped: dict[str, int] = {}
         self.rejected: list[Rejected] = []
+        self.made = 0
+        """Records that the flow has added itself, such as a limit's summary; never part of `read`."""
         self.gaps = 0
         """Offsets that the source could not read because they no longer exist; never part of `read`."""
 
@@ -44,7 +46,7 @@ class Account:
         twin = Account(self.read, self.read_bytes)
         twin.dropped = dict(self.dropped)
         twin.rejected = list(self.rejected)
-        twin.gaps = self.gaps
+        twin.gaps, twin.made = self.gaps, self.made
         return twin
 
 
@@ -60,7 +62,20 @@ class Batch:
         arrived: When the first record was written to the topic, or read, in epoch seconds, for want of a timestamp.
     """
 
-    __slots__ = ("account", "arrived", "ids", "offsets", "partition", "records", "size", "times", "topic", "values")
+    __slots__ = (
+        "account",
+        "arrived",
+        "ids",
+        "limiters",
+        "offsets",
+        "partition",
+        "records",
+        "size",
+        "times",
+        "topic",
+        "values",
+        "written",
+    )
 
     def __init__(
         self,
@@ -82,6 +97,10 @@ class Batch:
         """When each record was written; only where the format has no timestamp of its own."""
         self.records: list[Any] = []
         """The projected records; filled by decode."""
+        self.written: tuple[float, float] | None = None
+        """When the first and the last were written to the topic, in epoch seconds, where that is known."""
+        self.limiters: list[int] = []
+        """Which limiters are to be asked about each, as bits; empty where there are none."""
         self.ids: list[str] = []
         """The record's own id, else topic-partition-offset; filled by decode."""
 
@@ -92,4 +111,5 @@ class Batch:
         """Return a batch of the same records with an account of its own, for another destination."""
         batch = Batch(self.topic, self.partition, self.values, self.offsets, self.account.copy(), self.arrived)
         batch.times, batch.records, batch.ids = self.times, self.records, self.ids
+        batch.limiters, batch.written = self.limiters, self.written
         return batch

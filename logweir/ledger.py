@@ -1,6 +1,6 @@
 """The ledger: what was read and what became of it, exactly, per destination.
 
-read = delivered + dropped by a named rule + dead-lettered + in flight
+read + made = delivered + dropped by a named rule + dead-lettered + in flight
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ class Ledger:
     def __init__(self) -> None:
         self.read = 0
         self.read_bytes = 0
+        self.made = 0
+        """Records that the flow has added itself; not part of `read`."""
         self.delivered = 0
         self.duplicates = 0
         """Of the delivered, those that the destination already had."""
@@ -30,18 +32,20 @@ class Ledger:
         """Take over what a batch's steps have noted. Its rejected records count once they are dead-lettered."""
         self.read += account.read
         self.read_bytes += account.read_bytes
+        self.made += account.made
         self.gaps += account.gaps
         self.dropped.update(account.dropped)
 
     @property
     def in_flight(self) -> int:
-        """Records read that are neither delivered nor dropped nor dead-lettered."""
-        return self.read - self.delivered - self.dropped.total() - self.dead_lettered.total()
+        """Records read or made that are neither delivered nor dropped nor dead-lettered."""
+        return self.read + self.made - self.delivered - self.dropped.total() - self.dead_lettered.total()
 
     def merge(self, other: Ledger) -> None:
         """Add another partition's sums."""
         self.read += other.read
         self.read_bytes += other.read_bytes
+        self.made += other.made
         self.delivered += other.delivered
         self.duplicates += other.duplicates
         self.gaps += other.gaps
@@ -53,6 +57,7 @@ class Ledger:
         return {
             "read": self.read,
             "read_bytes": self.read_bytes,
+            "made": self.made,
             "delivered": self.delivered,
             "duplicates": self.duplicates,
             "gaps": self.gaps,
@@ -67,6 +72,7 @@ class Ledger:
         ledger = cls()
         for name in ("read", "read_bytes", "delivered", "duplicates", "gaps"):
             setattr(ledger, name, state[name])
+        ledger.made = state.get("made", 0)  # older stores have none
         ledger.dropped.update(state["dropped"])
         ledger.dead_lettered.update(state["dead_lettered"])
         return ledger

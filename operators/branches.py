@@ -11,9 +11,19 @@ from typing import Any
 
 import xxhash
 
+from logweir.errors import LogweirError
 from operators.patterns import FieldPatterns, with_flags
 from operators.projection import Getter, Projection
-from operators.rule_models import BaseRule, CategoryRule, FieldRule, LevelRule, RegexRule, SampleRule
+from operators.rule_models import (
+    BaseRule,
+    CategoryRule,
+    Condition,
+    FieldRule,
+    LevelRule,
+    RateRule,
+    RegexRule,
+    SampleRule,
+)
 from operators.values import SCALARS, comparison, key_bytes
 
 Step = Callable[[Any, str | int], int]
@@ -21,6 +31,11 @@ Step = Callable[[Any, str | int], int]
 
 An identity that is a number is the record's index in its batch, from which `Identify` makes it only if it is asked for.
 """
+
+LIMITERS_SHIFT = 20
+"""A code that lets a record pass has the limiters to be asked as bits above the rule's number."""
+MAX_LIMITERS = 32
+"""Of the flow's rules and a destination's own together."""
 
 Identify = Callable[[int], str]
 
@@ -31,7 +46,9 @@ The step is for records of one level, None for those without: a rule that only l
 """
 
 
-def compile_branches(rules: Sequence[BaseRule], projection: Projection, identify: Identify) -> list[Branch]:
+def compile_branches(
+    rules: Sequence[BaseRule], projection: Projection, identify: Identify, first_limiter: int
+) -> list[Branch]:
     """Return the branch of each rule.
 
     Raises:
@@ -43,11 +60,18 @@ def compile_branches(rules: Sequence[BaseRule], projection: Projection, identify
             field, text = pattern
             patterns.setdefault(field, FieldPatterns(projection.getter(field))).add(text)
     tests = {field: each.compile() for field, each in patterns.items()}
+    limiters = [rule for rule in rules if isinstance(rule, RateRule)]
+    if first_limiter + len(limiters) > MAX_LIMITERS:
+        msg = f"there are {first_limiter + len(limiters)} rate rules; {MAX_LIMITERS} can be asked about a record"
+        raise LogweirError(msg)
     branches = []
     for rule in rules:
         if (pattern := _pattern(rule)) is not None:
             field, text = pattern
             branches.append(_tested(tests[field](text)))
+        elif isinstance(rule, RateRule):
+            number = first_limiter + next(index for index, each in enumerate(limiters) if each is rule)
+            branches.append(_limited(rule, projection, number))
         else:
             branches.append(_branch(rule, projection, identify))
     return branches
@@ -73,8 +97,34 @@ def _branch(rule: BaseRule, projection: Projection, identify: Identify) -> Branc
             return _field(rule, projection.getter(rule.field))
         case SampleRule():
             return _sample(rule, projection, identify)
-    # A rule with a state is asked in another step; here it lets everything through.
-    return lambda level, passed, failed: passed  # noqa: ARG005
+    raise AssertionError(rule)
+
+
+def _limited(rule: RateRule, projection: Projection, number: int) -> Branch:
+    """Return the branch that asks for this limiter wherever the record passes in the end."""
+    asked = 1 << number + LIMITERS_SHIFT
+    tests = [_condition(each, projection.getter(each.field)) for each in rule.when]
+
+    def branch(level: str | None, passed: Step, over: Step) -> Step:  # noqa: ARG001
+        if rule.levels is not None and level not in rule.levels:
+            return passed
+
+        def step(record: Any, identity: str | int) -> int:
+            code = passed(record, identity)
+            return code - asked if code < 0 and all(test(record) for test in tests) else code
+
+        return step
+
+    return branch
+
+
+def _condition(condition: Condition, get: Getter) -> Callable[[Any], bool]:
+    if condition.operator == "matches":
+        pattern = FieldPatterns(get)
+        pattern.add(str(condition.value))
+        return pattern.compile()(str(condition.value))
+    test = comparison(condition.operator, condition.value)
+    return lambda record: test(get(record))
 
 
 def _leveled(wanted: frozenset[str]) -> Branch:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, Validati
 
 from logweir.record import LEVELS, LevelTable
 from logweir.settings import StrictModel, Substituted
+from logweir.units import Duration
 from operators.patterns import check_pattern
 
 _LEVELS = LevelTable({})
@@ -96,10 +97,9 @@ class CategoryRule(_Matching):
     categories: list[str] = Field(min_length=1, description="The categories that match, spelt exactly.")
 
 
-class FieldRule(_Matching):
-    """Matches records by what one of their fields holds."""
+class Condition(StrictModel):
+    """Compares what a field of a record holds."""
 
-    type: Literal["field"] = Field(description="Matches by the value of a field.")
     field: FieldPath = Field(description="The field's dotted path, such as `context.environment`.")
     operator: Operator = Field(
         description="How the field is compared with `value`. A field that is missing or null matches only `ne` and "
@@ -122,6 +122,12 @@ class FieldRule(_Matching):
         if operator == "matches" and isinstance(value, str):
             check_pattern(value)
         return value
+
+
+class FieldRule(Condition, _Matching):
+    """Matches records by what one of their fields holds."""
+
+    type: Literal["field"] = Field(description="Matches by the value of a field.")
 
 
 def _misfit(operator: str, value: JsonValue) -> str | None:
@@ -187,4 +193,57 @@ class SampleRule(BaseRule):
     )
 
 
-Rule = Annotated[LevelRule | CategoryRule | FieldRule | RegexRule | SampleRule, Field(discriminator="type")]
+class RateRule(BaseRule):
+    """Lets at most so many records through in each second, minute or hour."""
+
+    type: Literal["rate"] = Field(description="Limits how many pass in a second, a minute or an hour.")
+    max_per_second: int | None = Field(default=None, ge=1, description="The most that pass in a second.")
+    max_per_minute: int | None = Field(default=None, ge=1, description="The most that pass in a minute.")
+    max_per_hour: int | None = Field(default=None, ge=1, description="The most that pass in an hour.")
+    by: FieldPath | Annotated[list[FieldPath], Field(min_length=1, max_length=8)] | None = Field(
+        default=None,
+        description="A field, or several: each value, or each combination, has a budget of its own; a missing field is "
+        "a value too. One budget for all when left out.",
+    )
+    levels: list[Level] | None = Field(
+        default=None, min_length=1, description="The levels that are limited; others pass untouched. All when left out."
+    )
+    when: list[Condition] = Field(
+        default_factory=list, max_length=16, description="Only records that meet all of these are limited."
+    )
+    clock: Literal["event", "system"] = Field(
+        default="event",
+        description="`event`: windows by the records' own time, so that a replay limits alike. `system`: by when the "
+        "record is asked.",
+    )
+    lateness: Duration = Field(
+        default=60.0,
+        gt=0,
+        le=86_400,
+        description="How far a record's time may lie from when it was written to the topic, or from now, to be "
+        "believed; windows are kept that long beyond their end.",
+    )
+    max_keys: int = Field(
+        default=100_000,
+        ge=1,
+        description="The most values of `by` in one window, about 200 bytes each; further ones share one budget.",
+    )
+    summarise: bool = Field(
+        default=False,
+        description="At the end of a window, send one record for each value of `by` that says how many were dropped.",
+    )
+
+    @model_validator(mode="after")
+    def _limited(self) -> RateRule:
+        if self.max_per_second is self.max_per_minute is self.max_per_hour is None:
+            msg = "needs max_per_second, max_per_minute or max_per_hour"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def by_fields(self) -> list[str]:
+        """Return the fields whose values have budgets of their own."""
+        return [self.by] if isinstance(self.by, str) else self.by or []
+
+
+Rule = Annotated[LevelRule | CategoryRule | FieldRule | RegexRule | SampleRule | RateRule, Field(discriminator="type")]

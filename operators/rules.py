@@ -9,8 +9,8 @@ Rules of one priority are a tier. Tiers are asked from the highest down, the rul
   lowest tier drops the record by that rule;
 - a sample rule drops what is outside its sample, says nothing of the rest, and never keeps.
 
-Rules that need a state (`rate`, `dedupe`) are asked in another step. Here they let everything pass, but they are part
-of their tier: they tell which tier is the lowest.
+Rules that need a state (`rate`) are asked in a later step, about what all the others let pass. Here they let everything
+pass, but they are part of their tier: they are asked about those records alone that come to them.
 
 All this is settled once, when the rules are compiled: each becomes a function that tests and calls the next one, in
 a chain for each level, so that a record only ever meets the rules that concern it.
@@ -20,11 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress, groupby
+from operator import or_
 from typing import Any, Final
 
 from logweir.batch import Batch
 from logweir.record import LEVELS, LevelTable
-from operators.branches import Step, compile_branches
+from operators.branches import LIMITERS_SHIFT, Step, compile_branches
 from operators.decode import Identities
 from operators.explain import Verdict, verdict
 from operators.projection import Getter, Projection
@@ -33,6 +34,7 @@ from operators.rule_models import (
     CategoryRule,
     FieldRule,
     LevelRule,
+    RateRule,
     RegexRule,
     Rule,
     SampleRule,
@@ -44,6 +46,7 @@ __all__ = [
     "CategoryRule",
     "FieldRule",
     "LevelRule",
+    "RateRule",
     "RegexRule",
     "Rule",
     "RuleSet",
@@ -55,7 +58,8 @@ __all__ = [
 
 PASSES: Final = -1
 
-_PAUSE: Final = -1_000_000_000
+_PAUSE: Final = -(1 << 60)
+_RESUMES = (1 << LIMITERS_SHIFT) - 1
 _STEPS_AT_ONCE = 100
 """Steps call each other. This bounds how deep, so that a thousand rules don't exhaust Python's recursion limit."""
 
@@ -76,6 +80,9 @@ def fields_of(rules: Iterable[BaseRule]) -> set[str]:
             case SampleRule():
                 fields.add("trace.traceId")
                 fields.update(["level"] if rule.sample_levels else [], [rule.by] if rule.by else [])
+            case RateRule():
+                fields.update(["level"] if rule.levels else [], rule.by_fields, [each.field for each in rule.when])
+                fields.update(["timestamp"] if rule.clock == "event" else [])
     return fields
 
 
@@ -85,15 +92,17 @@ class RuleSet:
     Args:
         rules: The enabled rules, in file order.
         decide: What becomes of a record: n >= 0 is dropped by rule n; -1 passes; n <= -2 is kept, whatever lower tiers
-            say, by rule -2 - n.
+            say, by rule -2 - n; below that lie the limiters that are to be asked about what passes.
         identities: Tells who a record is, when a rule asks for it before the final decode.
         projection: Reads the records' fields.
     """
 
-    __slots__ = ("_identities", "_projection", "decide", "rules")
+    __slots__ = ("_identities", "_projection", "decide", "limiters", "rules")
 
     def __init__(self, rules: Sequence[BaseRule], decide: Step, identities: Identities, projection: Projection) -> None:
         self.rules = rules
+        self.limiters = [rule for rule in rules if isinstance(rule, RateRule)]
+        """The rules that a later step asks; each has its bit in `Batch.limiters`."""
         self.decide = decide
         self._identities = identities
         self._projection = projection
@@ -104,19 +113,33 @@ class RuleSet:
             return batch
         self._identities.batch = batch
         codes = list(map(self.decide, batch.records, batch.ids or range(len(batch))))
+        if self.limiters:
+            asked = [limiters_of(code) for code in codes]
+            # Those of the flow's rules stay, where these are a destination's own.
+            batch.limiters = list(map(or_, batch.limiters, asked)) if batch.limiters else asked
         if max(codes, default=PASSES) < 0:
             return batch
         for index, rule in enumerate(self.rules):
             batch.account.drop(rule.name, codes.count(index))
-        passed = [code < 0 for code in codes]
-        return _select(batch, passed)
+        return select(batch, [code < 0 for code in codes])
 
     def explain(self, record: Any, identity: str) -> Verdict:
         """Return what `decide` decides of this record, by which rule and why."""
-        return verdict(self.decide(record, identity), self.rules, self._projection, record, identity)
+        return verdict(plain(self.decide(record, identity)), self.rules, self._projection, record, identity)
 
 
-def _select(batch: Batch, passed: list[bool]) -> Batch:
+def limiters_of(code: int) -> int:
+    """Return the limiters that a code asks for, as bits; none of what is dropped."""
+    return -code >> LIMITERS_SHIFT if code < 0 else 0
+
+
+def plain(code: int) -> int:
+    """Return a code without the limiters that it asks for."""
+    return code + (limiters_of(code) << LIMITERS_SHIFT)
+
+
+def select(batch: Batch, passed: list[bool]) -> Batch:
+    """Return a batch of some of the records, with the same account."""
     selected = Batch(
         batch.topic,
         batch.partition,
@@ -125,30 +148,39 @@ def _select(batch: Batch, passed: list[bool]) -> Batch:
         batch.account,
         batch.arrived,
     )
+    selected.written = batch.written
     selected.times = list(compress(batch.times, passed))
     selected.records = list(compress(batch.records, passed))
     selected.ids = list(compress(batch.ids, passed))
+    selected.limiters = list(compress(batch.limiters, passed))
     return selected
 
 
-def compile_rules(rules: Iterable[BaseRule], projection: Projection) -> RuleSet:
+def compile_rules(rules: Iterable[BaseRule], projection: Projection, first_limiter: int = 0) -> RuleSet:
     """Return the rules as one function over records of this projection, which must have their `fields_of`.
+
+    Args:
+        rules: In file order; those that aren't enabled are left out.
+        projection: Reads the records' fields.
+        first_limiter: The bit of the first rule with a state: those before belong to rules that were asked earlier.
 
     Raises:
         LogweirError: The patterns on one field are too large together.
     """
     enabled = [rule for rule in rules if rule.enabled]
     identities = Identities(projection.layout)
-    return RuleSet(enabled, _Chain(enabled, projection, identities).decide(), identities, projection)
+    return RuleSet(enabled, _Chain(enabled, projection, identities, first_limiter).decide(), identities, projection)
 
 
 class _Chain:
     """Links the steps, from the last rule of the lowest tier to the first of the highest."""
 
-    def __init__(self, rules: Sequence[BaseRule], projection: Projection, identities: Identities) -> None:
+    def __init__(
+        self, rules: Sequence[BaseRule], projection: Projection, identities: Identities, first_limiter: int
+    ) -> None:
         self._rules = rules
         self._projection = projection
-        self._branches = compile_branches(rules, projection, identities)
+        self._branches = compile_branches(rules, projection, identities, first_limiter)
         self._count = 0
         self._resume: list[Step] = []
 
@@ -244,9 +276,10 @@ def _always(code: int) -> Step:
 
 def _trampoline(first: Step, resume: list[Step]) -> Step:
     def decide(record: Any, identity: str | int) -> int:
-        code = first(record, identity)
+        code, limiters = first(record, identity), 0
         while code <= _PAUSE:
-            code = resume[_PAUSE - code](record, identity)
-        return code
+            limiters |= (_PAUSE - code) >> LIMITERS_SHIFT
+            code = resume[(_PAUSE - code) & _RESUMES](record, identity)
+        return code - (limiters << LIMITERS_SHIFT) if code < 0 else code
 
     return decide

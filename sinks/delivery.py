@@ -127,6 +127,11 @@ class Delivery:
             opened = self._open is not None and self._open is not waiting
             self._changed.notify(len(self._queue) - before + opened)
 
+    def notice(self, causes: dict[str, int]) -> None:
+        """Count records by what was done to them on the way without a drop."""
+        with self._changed:
+            self.stats.notices.update(causes)
+
     def barrier(self, stop_by: Callable[[], float | None] = lambda: None) -> None:
         """Return when all that was accepted is settled and durable.
 

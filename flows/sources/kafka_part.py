@@ -88,7 +88,10 @@ class KafkaPart(SourcePartition):
             offsets = [offset for offset, value in zip(offsets, values, strict=True) if value is not None]
             messages = [message for message in messages if message.value() is not None]
             values = [value for value in values if value is not None]
-        batch = Batch(topic, number, values, offsets, account, _written(messages[0]) if messages else 0.0)
+        written = _written(messages[0]) if messages else 0.0
+        batch = Batch(topic, number, values, offsets, account, written)
+        if written:
+            batch.written = (written, _written(messages[-1]) or written)
         if self._timed:
             batch.times = [_written(message) or batch.arrived for message in messages]
         self._ready.append(batch)

@@ -14,7 +14,7 @@ from logweir.errors import LogweirError
 from logweir.record import LEVELS
 from operators.formats import ECS, LOGWEIR, OTEL, PINO
 from operators.patterns import FieldPatterns
-from operators.rules import BaseRule, compile_rules, fields_of
+from operators.rules import fields_of, limiters_of, plain
 from tests.operators.rule_support import RULES, Asked, category, field, level
 
 ERROR, INFO, DEBUG = {"level": "error"}, {"level": "info"}, {"level": "debug"}
@@ -89,14 +89,11 @@ def test_disabled() -> None:
 
 
 def test_rules_with_a_state_make_a_tier() -> None:
-    """A rule that another step asks lets everything through here, and its tier may be the lowest."""
-    rules: list[BaseRule] = [
-        BaseRule(name="Rate limit"),
-        *RULES.validate_python([level("error", name="e", priority=100)]),
-    ]
-    asked = Asked(level("error"))
-    decide = compile_rules(rules, asked.projection).decide
-    assert [decide(record, "1") for record in asked.batch([ERROR, INFO]).records] == [-3, -1]
+    """A rule that another step asks lets everything through here, to be asked for; its tier may be the lowest."""
+    rate = {"name": "Rate limit", "type": "rate", "max_per_second": 1}
+    asked = Asked(rate, level("error", name="e", priority=100))
+    codes = asked.codes(ERROR, INFO)
+    assert [(plain(code), limiters_of(code)) for code in codes] == [(-3, 0), (-1, 1)]
 
 
 def test_a_thousand_rules() -> None:

@@ -190,6 +190,7 @@ class TestOutcomes:
         assert delivery.ledger.to_dict() | {"read_bytes": 0} == {
             "read": 3,
             "read_bytes": 0,
+            "made": 0,
             "delivered": 2,
             "duplicates": 0,
             "gaps": 0,

@@ -1,0 +1,238 @@
+"""Asking the limiters: records wait where they are, and only what a limiter has to know of them travels.
+
+Records of a batch that have the same keys and happened in the same second are alike to every limiter, so they are asked
+about as one group, and the answer is how many of it pass. Groups go to the limiters one after another, each to the
+bucket of its key there; when all of a batch's groups are back, the first records of each group pass.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import orjson
+import xxhash
+
+from logweir.batch import Account, Batch
+from logweir.record import rfc3339
+from operators.projection import Getter, Projection
+from operators.rate_limit import OTHER_KEYS, Suppressed, whole_seconds
+from operators.rule_models import RateRule
+from operators.rules import select
+
+BUCKETS = 16
+"""The keys of each limiter are spread over so many states. A recovery store depends on their number."""
+LONGEST_KEY = 64
+"""Characters; of a longer key its hash is kept."""
+
+_BUCKETS_CACHED = 100_000
+
+
+class Group(NamedTuple):
+    """Records that are alike to the limiters."""
+
+    number: int
+    """Within its batch."""
+    limiters: int
+    """Which ones are to be asked, as bits."""
+    keys: tuple[str, ...]
+    """For each limiter."""
+    second: int
+    """When they happened, in epoch seconds."""
+    records: int
+    """How many have passed so far."""
+    dropped: tuple[tuple[int, int], ...] = ()
+    """(limiter, records), of those that have dropped some."""
+
+
+class Question(NamedTuple):
+    """Some groups of one batch, on their way from limiter to limiter and back."""
+
+    origin: str
+    """The sink partition that holds the records."""
+    batch: int
+    partition: str
+    """Where the records were read."""
+    until: float
+    """The event time up to which that partition has been read, in epoch seconds."""
+    groups: list[Group]
+    notices: tuple[tuple[str, int], ...] = ()
+    """(what a limiter's bounds have changed, records)."""
+
+
+class Summary(NamedTuple):
+    """What windows of one limiter have dropped, to be told in records of their own."""
+
+    origin: str
+    """The sink partition that delivers them."""
+    limiter: int
+    suppressed: list[Suppressed]
+
+
+class Limiters:
+    """The limiters of one destination, and the batches that wait for their answers.
+
+    Args:
+        rules: In the order in which they are asked.
+        projection: Reads the fields that they look at.
+    """
+
+    def __init__(self, rules: Sequence[RateRule], projection: Projection) -> None:
+        self.rules = list(rules)
+        self._lateness = max((rule.lateness for rule in rules), default=0.0)
+        timed = any(rule.clock == "event" for rule in rules)
+        self._timestamp: Getter | None = projection.getter("timestamp") if timed else None
+        self._by = [[projection.getter(path) for path in rule.by_fields] for rule in rules]
+        self._held: dict[int, _Held] = {}
+        self._asked = 0
+
+    def ask(self, batch: Batch, origin: str, now: float) -> Question | None:
+        """Hold a batch, and return what to ask about it; None when no limiter concerns it."""
+        if not any(batch.limiters):
+            return None
+        rows = batch.records
+        if self._timestamp is None:
+            seconds: list[int] = [0] * len(rows)
+        else:
+            seconds = whole_seconds(list(map(self._timestamp, rows)), batch.written, self._lateness, now)
+        columns = [_keys(rows, getters) for getters in self._by]
+        members: dict[Any, list[int]] = {}
+        for index, alike in enumerate(zip(batch.limiters, seconds, *columns, strict=True)):
+            found = members.get(alike)
+            if found is None:
+                members[alike] = [index]
+            else:
+                found.append(index)
+        groups = [
+            Group(number, alike[0], alike[2:], alike[1], len(indexes))
+            for number, (alike, indexes) in enumerate(members.items())
+            if alike[0]
+        ]
+        self._asked += 1
+        self._held[self._asked] = _Held(batch, list(members.values()), len(groups))
+        until = batch.written[1] if batch.written else float(max(seconds))
+        return Question(origin, self._asked, f"{batch.topic}-{batch.partition}", until, groups)
+
+    def settle(self, question: Question) -> Batch | None:
+        """Take an answer; return what of the batch passes once it is the last one."""
+        held = self._held[question.batch]
+        batch = held.batch
+        for group in question.groups:
+            for limiter, count in group.dropped:
+                batch.account.drop(self.rules[limiter].name, count)
+            if group.dropped:
+                held.dropped += held.members[group.number][group.records :]
+        held.waiting -= len(question.groups)
+        if held.waiting:
+            return None
+        del self._held[question.batch]
+        if not held.dropped:
+            return batch
+        passed = [True] * len(batch)
+        for index in held.dropped:
+            passed[index] = False
+        return select(batch, passed)
+
+    def summarise(self, summary: Summary) -> Batch:
+        """Return a batch of records that say what was dropped, one for each key and window."""
+        rule = self.rules[summary.limiter]
+        values = [orjson.dumps(_told(rule, each)) for each in summary.suppressed]
+        account = Account()
+        account.made = len(values)
+        return Batch("logweir", 0, values, range(len(values)), account)
+
+
+def _told(rule: RateRule, suppressed: Suppressed) -> dict[str, Any]:
+    """Return the record that tells of one key's dropped records, in logweir's own format."""
+    names, values = rule.by_fields, values_of(suppressed.key, len(rule.by_fields))
+    start, length = suppressed.start, suppressed.length
+    identity = f"{rule.name}\0{suppressed.key}\0{start}\0{length}\0{suppressed.part}"
+    of = f" of {', '.join(map(str, values))}" if values else ""
+    record: dict[str, Any] = {
+        "id": f"dropped-{xxhash.xxh3_128_hexdigest(identity.encode(errors='surrogatepass'))}",
+        "timestamp": rfc3339(start + length),
+        "level": "warn",
+        "category": "logweir",
+        "message": f"'{rule.name}' dropped {suppressed.records} records{of} within {length} s",
+    }
+    for name, value in zip(names, values, strict=False):
+        _plant(record, name.split("."), value)
+    record.setdefault("metadata", {})["dropped"] = {
+        "rule": rule.name,
+        "records": suppressed.records,
+        "from": rfc3339(start),
+        "seconds": length,
+    }
+    return record
+
+
+def _plant(record: dict[str, Any], path: list[str], value: Any) -> None:
+    """Put the value of a limiter's field where it stood in the dropped records, unless the summary says that itself."""
+    *parents, leaf = path
+    for parent in parents:
+        record = record.setdefault(parent, {})
+        if not isinstance(record, dict):
+            return
+    record.setdefault(leaf, value)
+
+
+class _Held:
+    """A batch that waits."""
+
+    def __init__(self, batch: Batch, members: list[list[int]], waiting: int) -> None:
+        self.batch = batch
+        self.members = members
+        """By group: the indexes of its records."""
+        self.waiting = waiting
+        self.dropped: list[int] = []
+
+
+def _keys(rows: Sequence[Any], getters: Sequence[Getter]) -> Sequence[str]:
+    """Return each record's key: the values of the limiter's fields, in a form that is equal for equal values."""
+    if not getters:
+        return [""] * len(rows)
+    values = [list(map(get, rows)) for get in getters]
+    if len(values) == 1 and set(map(type, values[0])) == {str} and max(map(len, values[0])) <= LONGEST_KEY:
+        return values[0]
+    return [_key(each) for each in zip(*values, strict=True)]
+
+
+def values_of(key: str, fields: int) -> list[Any]:
+    """Return the values that a key stands for; nothing where it stands for many."""
+    if key == OTHER_KEYS or not fields:
+        return []
+    if not key.startswith("\x00"):
+        return [key]
+    try:
+        return [json.loads(part) for part in key[1:].split("\x00")]
+    except ValueError:  # a long one's hash
+        return []
+
+
+def _key(values: tuple[Any, ...]) -> str:
+    if len(values) == 1 and isinstance(values[0], str) and len(values[0]) <= LONGEST_KEY:
+        return values[0]
+    key = "\x00" + "\x00".join(json.dumps(value, sort_keys=True, default=str) for value in values)
+    return key if len(key) <= LONGEST_KEY else f"\x00{xxhash.xxh3_128_hexdigest(key.encode(errors='surrogatepass'))}"
+
+
+class Buckets(dict[str, str]):
+    """key -> the name of its bucket, remembered for as many as are met often."""
+
+    def __missing__(self, key: str) -> str:
+        bucket = f"{xxhash.xxh3_64_intdigest(key.encode(errors='surrogatepass')) % BUCKETS:02d}"
+        if len(self) >= _BUCKETS_CACHED:
+            self.clear()
+        self[key] = bucket
+        return bucket
+
+
+def spread(question: Question | Summary, limiter: int, buckets: Buckets) -> list[tuple[str, Question | Summary]]:
+    """Return the parts of a question that each bucket of this limiter has to answer; a summary passes by any."""
+    if isinstance(question, Summary):
+        return [(buckets[""], question)]
+    parts: dict[str, list[Group]] = {}
+    for group in question.groups:
+        parts.setdefault(buckets[group.keys[limiter]], []).append(group)
+    return [(bucket, question._replace(groups=groups)) for bucket, groups in parts.items()]

@@ -1,0 +1,206 @@
+"""Rate limits in fixed windows of event time: the state of one bucket of keys.
+
+A window of a second, a minute or an hour begins at a whole one since 1970, in UTC. A record passes when each of the
+rule's windows has room for its key, and takes a place in all of them; else it is dropped, and takes none.
+
+Time is what the records say, so that a replay limits alike, but only as far as it can be believed: see
+`whole_seconds`. Windows are kept until every partition has been read `lateness` beyond their end, so that no record
+finds its window forgotten, however far partitions are apart. A silent one is not waited for after `IDLE_SECONDS`.
+
+Memory is bounded by `max_keys` of each window and `MAX_WINDOWS` windows: keys beyond share one budget, and of more
+windows the oldest are forgotten. Both are counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from logweir.record import epoch_seconds
+
+MAX_WINDOWS = 1000
+"""Windows of one length that a bucket keeps."""
+IDLE_SECONDS = 60.0
+"""Of the system's clock: a partition that was silent for so long holds no window open."""
+OTHER_KEYS = "\x00other"
+"""The key of all that come after `max_keys`."""
+
+OVER_KEYS = "rate limit: over max_keys"
+OVER_WINDOWS = "rate limit: window forgotten"
+
+
+class Limit(NamedTuple):
+    """At most so many records in each window of so many seconds."""
+
+    length: int
+    most: int
+
+
+class Suppressed(NamedTuple):
+    """What a closed window has dropped of one key."""
+
+    key: str
+    start: int
+    """Epoch seconds."""
+    length: int
+    records: int
+    part: int = 0
+    """How often the window was told of before it closed."""
+
+
+@dataclass(slots=True)
+class Window:
+    """One window of one length."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    """key -> records that passed."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """key -> records that this window had no room for, and that were not told of yet."""
+    told: int = 0
+    """How often it was told of."""
+
+
+class RateState:
+    """The windows of one bucket of keys.
+
+    Args:
+        limits: In the order in which they are blamed for a drop.
+        lateness: Seconds.
+        max_keys: Of one window.
+    """
+
+    def __init__(self, limits: Sequence[Limit], lateness: float, max_keys: int) -> None:
+        self._limits = tuple(limits)
+        self._lateness = lateness
+        self._max_keys = max_keys
+        self._windows: dict[Limit, dict[int, Window]] = {limit: {} for limit in self._limits}
+        """By limit: start in epoch seconds -> window."""
+        self._progress: dict[str, tuple[float, float]] = {}
+        """partition -> until when it has been read, in event time, and when that was, by the system's clock."""
+        self._watermark = 0.0
+        """All partitions have been read up to here; it never goes back."""
+        self.notices: Counter[str] = Counter()
+        """What the bounds on memory have changed, since it was asked last."""
+
+    def take(self, key: str, second: int, count: int) -> int:
+        """Return how many of `count` records of one key and second pass."""
+        windows = [(self._window(limit, second), limit.most) for limit in self._limits]
+        places = [self._place(key, window.counts) for window, _ in windows]
+        rooms = [most - window.counts.get(place, 0) for (window, most), place in zip(windows, places, strict=True)]
+        passed = min(count, *rooms)
+        if passed:
+            for (window, _), place in zip(windows, places, strict=True):
+                window.counts[place] = window.counts.get(place, 0) + passed
+        if passed < count:
+            # Blamed is the window with the least room; the first of these.
+            tightest = rooms.index(min(rooms))
+            dropped, place = windows[tightest][0].dropped, places[tightest]
+            dropped[place] = dropped.get(place, 0) + count - passed
+        return passed
+
+    def read_until(self, partition: str, moment: float, now: float) -> list[Suppressed]:
+        """Note how far a partition has been read; return what the windows have dropped that close by this.
+
+        Args:
+            partition: Its name.
+            moment: Event time, in epoch seconds. What lies in the future moves nothing.
+            now: The system's clock.
+        """
+        before, _ = self._progress.get(partition, (0.0, 0.0))
+        self._progress[partition] = (max(before, min(moment, now)), now)
+        self._progress = {name: each for name, each in self._progress.items() if now - each[1] < IDLE_SECONDS}
+        self._watermark = max(self._watermark, min(reached for reached, _ in self._progress.values()))
+        closed: list[Suppressed] = []
+        for limit, windows in self._windows.items():
+            ended = [start for start in windows if start + limit.length + self._lateness <= self._watermark]
+            for start in sorted(ended):
+                closed += _suppressed(limit, start, windows.pop(start))
+        return closed
+
+    def told(self) -> list[Suppressed]:
+        """Return what the open windows have dropped so far, and count anew; for when nothing more may come."""
+        told: list[Suppressed] = []
+        for limit, windows in self._windows.items():
+            for start, window in sorted(windows.items()):
+                told += _suppressed(limit, start, window)
+                window.told += bool(window.dropped)
+                window.dropped = {}
+        return told
+
+    @property
+    def open_windows(self) -> int:
+        """Return how many windows there are."""
+        return sum(map(len, self._windows.values()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a copy as plain values, for a snapshot."""
+        windows = [
+            (*limit, start, dict(window.counts), dict(window.dropped), window.told)
+            for limit, windows in self._windows.items()
+            for start, window in windows.items()
+        ]
+        return {"version": 1, "windows": windows, "progress": dict(self._progress), "watermark": self._watermark}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a snapshot; windows of limits that the rule no longer has are forgotten."""
+        self._progress, self._watermark = dict(state["progress"]), state["watermark"]
+        lengths = {limit.length: limit for limit in self._limits}
+        for length, _, start, *window in state["windows"]:
+            if length in lengths:
+                self._windows[lengths[length]][start] = Window(*window)
+
+    def _window(self, limit: Limit, second: int) -> Window:
+        if second + limit.length + self._lateness <= self._watermark:
+            # Its own window is closed, and a new one would grant the limit once more.
+            second = int(self._watermark)
+        windows, start = self._windows[limit], second - second % limit.length
+        window = windows.get(start)
+        if window is None:
+            window = windows[start] = Window()
+            if len(windows) > MAX_WINDOWS:
+                forgotten = windows.pop(min(windows))
+                self.notices[OVER_WINDOWS] += len(forgotten.counts)
+        return window
+
+    def _place(self, key: str, counts: dict[str, int]) -> str:
+        """Return the key under which a record is counted."""
+        if key in counts or len(counts) < self._max_keys:
+            return key
+        self.notices[OVER_KEYS] += 1
+        return OTHER_KEYS
+
+
+def _suppressed(limit: Limit, start: int, window: Window) -> list[Suppressed]:
+    return [Suppressed(key, start, limit.length, count, window.told) for key, count in window.dropped.items()]
+
+
+def whole_seconds(times: Sequence[Any], written: tuple[float, float] | None, lateness: float, now: float) -> list[int]:
+    """Return when each record happened, in whole seconds since 1970, as far as that can be believed.
+
+    Args:
+        times: Timestamps as they stand in the records.
+        written: When the first and the last of the records were written to the topic, if that is known. A timestamp
+            that lies further from these than `lateness` is replaced by the first: a clock that is wrong can neither
+            use up the budget of another time nor begin a new one.
+        lateness: Seconds.
+        now: The system's clock; a time beyond it by more than `lateness` is believed as little.
+    """
+    first, last = written or (0.0, now)
+    low, high = int(first - lateness), int(min(last, now) + lateness)
+    instead = int(first) if written else int(now)
+    known: dict[Any, int] = {}
+    seconds = []
+    for time in times:
+        text = time[:19] if time.__class__ is str and time[-1:] == "Z" else time
+        second = known.get(text) if text.__class__ is str else None
+        if second is None:
+            found = epoch_seconds(time)
+            second = int(found) if found is not None else instead
+            if not low <= second <= high:
+                second = instead
+            if text is not time:
+                known[text] = second
+        seconds.append(second)
+    return seconds

@@ -1,0 +1,183 @@
+"""Rate limits across partitions, workers and crashes, compared with what the specification says of the same records."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+from confluent_kafka import Producer
+
+from logweir.record import rfc3339
+from tests.flowing import Running, write_flow
+from tests.scenarios import new_name
+from tests.servers.elastic import FakeElastic
+from tests.servers.kafka import Kafka
+
+pytestmark = pytest.mark.kafka
+
+PARTITIONS = 8
+LIMIT = {"name": "Rate limit", "type": "rate", "max_per_second": 20, "by": "context.service"}
+
+
+class Place(NamedTuple):
+    """A key and a second."""
+
+    key: str
+    second: int
+
+
+class Shuffled:
+    """A topic of records whose keys and seconds come in any order, over all partitions.
+
+    Args:
+        kafka: The broker.
+        keys: How many.
+        seconds: Over how many the records are spread; they end now.
+        records: How many.
+    """
+
+    def __init__(self, kafka: Kafka, *, keys: int, seconds: int, records: int) -> None:
+        self.topic = new_name("rate")
+        self.asked: Counter[Place] = Counter()
+        self.records = records
+        kafka.create_topic(self.topic, PARTITIONS)
+        self._dice = random.Random(self.topic)
+        self._begin = int(time.time()) - seconds
+        self._keys, self._seconds = keys, seconds
+        self._producer = Producer({"bootstrap.servers": kafka.brokers, "linger.ms": 5, "log_level": 0})
+        self.sent = 0
+        self.send(records)
+
+    def send(self, records: int) -> None:
+        """Produce some more."""
+        for _ in range(records):
+            # Some keys are frequent, most are rare.
+            key = f"service-{int(self._keys * self._dice.random() ** 3)}"
+            place = Place(key, self._begin + self._dice.randrange(self._seconds))
+            self.asked[place] += 1
+            record = {
+                "id": f"r{self.sent}",
+                "timestamp": rfc3339(place.second + 0.5),
+                "level": "info",
+                "context": {"service": key},
+            }
+            self._producer.produce(self.topic, orjson.dumps(record), partition=self._dice.randrange(PARTITIONS))
+            self.sent += 1
+            if not self.sent % 1000:
+                self._producer.poll(0)
+        assert self._producer.flush(60) == 0
+
+
+def kept(elastic: FakeElastic) -> Counter[Place]:
+    """Return how many records of each key and second were delivered."""
+    assert elastic.violations == []
+    found: Counter[Place] = Counter()
+    for text in list(elastic.docs.values()):
+        record: dict[str, Any] = orjson.loads(text)
+        moment = record["timestamp"]
+        seconds = time.mktime(time.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
+        found[Place(record["context"]["service"], int(seconds))] += 1
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_exact_over_partitions_and_workers(kafka: Kafka, elastic: FakeElastic, tmp_path: Path, workers: int) -> None:
+    """Of every key and second exactly as many pass as the limit says, whoever reads them; the ledger has the rest."""
+    shuffled = Shuffled(kafka, keys=200, seconds=5, records=20_000)
+    flow = write_flow(tmp_path, kafka, shuffled.topic, {"search": {"url": elastic.url}}, rules=[LIMIT])
+    with Running(flow, "--workers", str(workers)) as running:
+        running.drain(kafka, shuffled.topic, f"{shuffled.topic}.search")
+        assert running.stop() == 0
+    expected = {place: min(count, 20) for place, count in shuffled.asked.items()}
+    assert kept(elastic) == expected
+    ledger = running.ledgers()["search"]
+    assert (ledger.read, ledger.delivered) == (shuffled.sent, sum(expected.values()))
+    assert ledger.dropped == {"Rate limit": shuffled.sent - sum(expected.values())}
+
+
+def test_all_three_limits_of_two_rules(kafka: Kafka, elastic: FakeElastic, tmp_path: Path) -> None:
+    """No window of any length gets more than its limit, and the longest ones as much as there is room for."""
+    shuffled = Shuffled(kafka, keys=20, seconds=50, records=20_000)
+    by_key = {
+        **LIMIT,
+        "max_per_second": 5,
+        "max_per_hour": 100,
+        "when": [{"field": "level", "operator": "eq", "value": "info"}],
+    }
+    overall = {"name": "Overall", "type": "rate", "max_per_hour": 1500, "levels": ["info"]}
+    flow = write_flow(
+        tmp_path, kafka, shuffled.topic, {"search": {"url": elastic.url, "rules": [overall]}}, rules=[by_key]
+    )
+    with Running(flow, "--workers", "2") as running:
+        running.drain(kafka, shuffled.topic, f"{shuffled.topic}.search")
+        assert running.stop() == 0
+    found = kept(elastic)
+    hours: Counter[tuple[str, int]] = Counter()
+    room: Counter[tuple[str, int]] = Counter()
+    for place, count in shuffled.asked.items():
+        hours[place.key, place.second // 3600] += found[place]
+        room[place.key, place.second // 3600] += min(count, 5)
+        assert found[place] <= 5
+    assert all(count <= 100 for count in hours.values())
+    passed_by_key = sum(min(count, 100) for count in room.values())
+    ledger = running.ledgers()["search"]
+    assert ledger.dropped["Rate limit"] == shuffled.sent - passed_by_key
+    by_hour = Counter(place.second // 3600 for place in found.elements())
+    assert all(count <= 1500 for count in by_hour.values())
+    assert ledger.delivered == found.total() == passed_by_key - ledger.dropped["Overall"]
+    assert found.total() == 1500 or len(by_hour) > 1
+
+
+def test_a_crash_grants_no_window_more(kafka: Kafka, elastic: FakeElastic, tmp_path: Path) -> None:
+    """Killed again and again, the ledger still says exactly what the limit lets through; no record is there twice."""
+    shuffled = Shuffled(kafka, keys=50, seconds=5, records=10_000)
+    flow = write_flow(tmp_path, kafka, shuffled.topic, {"search": {"url": elastic.url}}, rules=[LIMIT])
+    with Running(flow, "--workers", "2") as running:
+        for number in range(4):
+            requests = elastic.requests
+            running.until(lambda requests=requests: elastic.requests > requests, "it delivers")  # type: ignore[misc]
+            os.kill(running.workers()[number % 2], signal.SIGKILL)
+            shuffled.send(2000)
+        running.drain(kafka, shuffled.topic, f"{shuffled.topic}.search", timeout=120)
+        assert running.stop() == 0
+    expected = sum(min(count, 20) for count in shuffled.asked.values())
+    ledger = running.ledgers()["search"]
+    assert (ledger.read, ledger.delivered) == (shuffled.sent, expected)
+    # What an epoch sent before it was recorded may be others than pass when it is read again: that much is over.
+    found = kept(elastic)
+    assert sum(min(count, 20) for count in found.values()) == expected
+    assert found.total() - expected <= ledger.delivered
+
+
+def test_summaries_tell_what_was_dropped(kafka: Kafka, elastic: FakeElastic, tmp_path: Path) -> None:
+    """Each window that has dropped something says so in one record; together they say exactly what was dropped."""
+    shuffled = Shuffled(kafka, keys=30, seconds=5, records=5000)
+    told = {**LIMIT, "summarise": True, "lateness": "2s"}
+    flow = write_flow(tmp_path, kafka, shuffled.topic, {"search": {"url": elastic.url}}, rules=[told])
+    with Running(flow, "--workers", "2") as running:
+        running.drain(kafka, shuffled.topic, f"{shuffled.topic}.search")
+        running.until(lambda: any(b"logweir" in each for each in list(elastic.docs.values())), "silence is told")
+        shuffled.send(2000)
+        running.drain(kafka, shuffled.topic, f"{shuffled.topic}.search")
+        assert running.stop() == 0
+    records = [orjson.loads(each) for each in elastic.docs.values()]
+    summaries = [each for each in records if each.get("category") == "logweir"]
+    ledger = running.ledgers()["search"]
+    assert ledger.in_flight == 0
+    assert ledger.delivered == len(records)
+    by_key: Counter[str] = Counter()
+    for each in summaries:
+        dropped = each["metadata"]["dropped"]
+        assert (dropped["rule"], dropped["seconds"], each["level"]) == ("Rate limit", 1, "warn")
+        by_key[each["context"]["service"]] += dropped["records"]
+    assert by_key.total() == ledger.dropped["Rate limit"]
+    passed = Counter(each["context"]["service"] for each in records if each.get("category") != "logweir")
+    asked = Counter(place.key for place in shuffled.asked.elements())
+    assert asked == passed + by_key

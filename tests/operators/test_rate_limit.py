@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from logweir.record import rfc3339
+from operators.rate_limit import (
+    IDLE_SECONDS,
+    MAX_WINDOWS,
+    OTHER_KEYS,
+    OVER_KEYS,
+    OVER_WINDOWS,
+    Limit,
+    RateState,
+    Suppressed,
+    whole_seconds,
+)
+
+START = 1_790_000_000 - 1_790_000_000 % 3600
+"""The beginning of an hour."""
+
+
+def reference(asks: Sequence[tuple[str, int]], limits: Sequence[Limit]) -> list[bool]:
+    """Return which records pass: the specification, written as plainly as it can be."""
+    taken: dict[tuple[str, int, int], int] = defaultdict(int)
+    passed = []
+    for key, second in asks:
+        places = [(key, limit.length, second // limit.length) for limit in limits]
+        room = all(taken[place] < limit.most for place, limit in zip(places, limits, strict=True))
+        for place in places if room else ():
+            taken[place] += 1
+        passed.append(room)
+    return passed
+
+
+def state(*limits: Limit, lateness: float = 60.0, max_keys: int = 1000) -> RateState:
+    """Return the windows of one bucket."""
+    return RateState(limits or (Limit(1, 10),), lateness, max_keys)
+
+
+LIMITS = st.lists(
+    st.builds(Limit, st.sampled_from([1, 60, 3600]), st.integers(1, 30)),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda each: each.length,
+)
+ASKS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(START, START + 130)), max_size=200)
+
+
+@given(ASKS, LIMITS)
+def test_exactly_as_specified(asks: list[tuple[str, int]], limits: list[Limit]) -> None:
+    """Record by record the verdict is that of the reference model, in whatever order times and keys come."""
+    windows = state(*limits)
+    assert [bool(windows.take(key, second, 1)) for key, second in asks] == reference(asks, limits)
+
+
+@given(ASKS, LIMITS, st.integers(0, 200))
+def test_goes_on_from_a_snapshot(asks: list[tuple[str, int]], limits: list[Limit], cut: int) -> None:
+    """A crash after any record changes nothing: what was recorded goes on, and what wasn't is asked again."""
+    before = state(*limits)
+    passed = [bool(before.take(key, second, 1)) for key, second in asks[:cut]]
+    recorded = before.to_dict()
+    for key, second in asks[cut : cut + 7]:
+        before.take(key, second, 1)
+    after = state(*limits)
+    after.restore(recorded)
+    passed += [bool(after.take(key, second, 1)) for key, second in asks[cut:]]
+    assert passed == reference(asks, limits)
+
+
+@given(ASKS, st.integers(1, 30))
+def test_a_group_passes_as_its_records_would(asks: list[tuple[str, int]], most: int) -> None:
+    """Asking about many records at once passes as many as asking about each."""
+    limits = [Limit(1, most), Limit(60, 2 * most)]
+    grouped, single = state(*limits), state(*limits)
+    for (key, second), count in Counter(asks).items():
+        assert grouped.take(key, second, count) == sum(single.take(key, second, 1) for _ in range(count))
+
+
+def test_windows_close_behind_the_slowest_partition() -> None:
+    """A window stays while any partition may still bring records of it, and is gone once none can."""
+    windows = state(Limit(1, 5), lateness=10)
+    windows.take("a", START, 8)
+    assert windows.read_until("0", START, START + 100) == []
+    assert windows.read_until("1", START + 90, START + 100) == []
+    assert windows.take("a", START, 1) == 0
+    assert windows.read_until("0", START + 11, START + 100) == [Suppressed("a", START, 1, 4)]
+    assert windows.open_windows == 0
+
+
+def test_a_silent_partition_holds_nothing_open() -> None:
+    """After a while without a record it is left out of the account."""
+    windows = state(Limit(1, 5), lateness=10)
+    windows.take("a", START, 8)
+    windows.read_until("silent", START, START + 100)
+    assert windows.read_until("1", START + 90, START + 99 + IDLE_SECONDS) == []
+    assert windows.read_until("1", START + 90, START + 101 + IDLE_SECONDS) == [Suppressed("a", START, 1, 3)]
+
+
+def test_the_future_closes_nothing() -> None:
+    """A partition whose times lie ahead of the clock can't close the windows of now."""
+    windows = state(Limit(1, 5), lateness=10)
+    windows.take("a", START, 5)
+    windows.read_until("0", START + 10**9, START + 1)
+    assert windows.take("a", START, 1) == 0
+
+
+def test_a_closed_window_is_not_granted_again() -> None:
+    """A record that comes after its window is closed is counted with those of now."""
+    windows = state(Limit(1, 5), lateness=10)
+    windows.take("a", START, 5)
+    windows.read_until("0", START + 50, START + 50)
+    assert windows.take("a", START + 50, 5) == 5
+    assert windows.take("a", START, 1) == 0
+
+
+def test_keys_beyond_the_limit_share_one_budget() -> None:
+    """Memory is bounded; what doesn't get a budget of its own is counted."""
+    windows = state(Limit(1, 2), max_keys=3)
+    assert [windows.take(key, START, 1) for key in "abc"] == [1, 1, 1]
+    assert [windows.take(key, START, 1) for key in "defa"] == [1, 1, 0, 1]
+    assert windows.notices == {OVER_KEYS: 3}
+    closed = windows.read_until("0", START + 1000, START + 1000)
+    assert closed == [Suppressed(OTHER_KEYS, START, 1, 1)]
+
+
+def test_windows_beyond_the_limit_are_forgotten() -> None:
+    """However scattered the times are, there are only so many windows."""
+    windows = state(Limit(1, 2))
+    for second in range(START, START + MAX_WINDOWS + 50):
+        windows.take("a", second, 1)
+    assert windows.open_windows == MAX_WINDOWS
+    assert windows.notices == {OVER_WINDOWS: 50}
+
+
+def test_what_open_windows_have_dropped_is_told_once() -> None:
+    """When nothing more comes, what was dropped can be told without closing the window."""
+    windows = state(Limit(1, 2))
+    windows.take("a", START, 5)
+    assert windows.told() == [Suppressed("a", START, 1, 3)]
+    assert windows.told() == []
+    assert windows.take("a", START, 1) == 0
+    assert windows.told() == [Suppressed("a", START, 1, 1, part=1)]
+
+
+class TestTimes:
+    def test_of_every_spelling(self) -> None:
+        """RFC 3339 in any zone and epoch numbers of any unit are the same second."""
+        now = START + 5.0
+        zoned = datetime.fromtimestamp(now, timezone(timedelta(hours=2))).isoformat()
+        spelt = [rfc3339(now), zoned, now, int(now * 1000), str(int(now))]
+        assert whole_seconds(spelt, None, 60, now) == [START + 5] * 5
+
+    def test_far_from_when_they_were_written(self) -> None:
+        """A clock that is wrong, or no time at all, counts as when the record was written."""
+        written = (START + 100.0, START + 101.0)
+        times = [
+            rfc3339(START + 100),
+            rfc3339(START),
+            rfc3339(START + 900),
+            None,
+            "soon",
+            {"a": 1},
+            rfc3339(START + 45),
+        ]
+        expected = [START + 100, START + 100, START + 100, START + 100, START + 100, START + 100, START + 45]
+        assert whole_seconds(times, written, 60, START + 101) == expected
+
+    def test_old_records_of_a_file(self) -> None:
+        """Where nothing tells when records were written, the past is believed, and the future isn't."""
+        times = [rfc3339(START - 10**6), rfc3339(START + 10**6)]
+        assert whole_seconds(times, None, 60, START) == [START - 10**6, START]
+
+    @given(st.lists(st.one_of(st.text(max_size=30), st.integers(), st.floats(), st.none(), st.booleans()), max_size=20))
+    def test_of_anything(self, times: list[object]) -> None:
+        """Whatever stands there, the second is one that can be believed."""
+        written = (START + 0.0, START + 10.0)
+        assert all(START - 60 <= each <= START + 70 for each in whole_seconds(times, written, 60, START + 10.0))

@@ -14,7 +14,7 @@ from flows.config import LoadedFlow
 from flows.document import Document, Finding, Path
 from logweir.record import LEVELS
 from logweir.units import format_bytes
-from operators.rule_models import CategoryRule, LevelRule, RateRule, Rule, SampleRule
+from operators.rule_models import CategoryRule, LevelRule, LimiterRule, Rule, SampleRule
 
 Kind = tuple[str | None, str | None]
 """A level and a category; None is a record without one."""
@@ -138,7 +138,7 @@ def _idle(rule: Rule, seen: _Seen, *, lowest: bool, closed: bool) -> str:
         return "has no effect: a sample_rate of 1 keeps everything"
     if not seen.asked:
         return "is never asked: the rules before it decide every record"
-    if isinstance(rule, SampleRule | RateRule):
+    if isinstance(rule, SampleRule | LimiterRule):
         return "" if seen.matched else "has no effect: no record of its levels comes to it"
     if rule.action == "exclude":
         return "" if seen.matched else "never drops anything: no record that it matches comes to it"
@@ -182,7 +182,7 @@ def _step(rule: Rule, kind: Kind, states: set[tuple[bool, bool]], seen: _Seen) -
     if isinstance(rule, SampleRule):
         seen.matched |= bool(running) and True in matches and rule.sample_rate < 1
         after = states - running if rule.sample_rate == 0 and matches == {True} else states
-    elif isinstance(rule, RateRule):
+    elif isinstance(rule, LimiterRule):
         seen.matched |= bool(running) and True in matches
         after = states
     elif rule.action == "exclude":
@@ -206,7 +206,7 @@ def _matches(rule: Rule, kind: Kind) -> set[bool]:
         return {category in rule.categories}
     if isinstance(rule, SampleRule):
         return {rule.sample_levels is None or level in rule.sample_levels}
-    if isinstance(rule, RateRule):
+    if isinstance(rule, LimiterRule):
         concerned = rule.levels is None or level in rule.levels
         return {concerned, False} if rule.when else {concerned}
     return {True, False}

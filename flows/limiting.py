@@ -16,9 +16,11 @@ from bytewax.dataflow import Stream
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from logweir.batch import Batch
+from operators.dedupe import DedupeState
+from operators.limiter_state import LimiterState, Suppressed
 from operators.limiters import BUCKETS, Buckets, Question, Summary, spread
-from operators.rate_limit import Limit, RateState, Suppressed
-from operators.rule_models import RateRule
+from operators.rate_limit import Limit, RateState
+from operators.rule_models import DedupeRule, LimiterRule, RateRule
 
 _LENGTHS = {"max_per_second": 1, "max_per_minute": 60, "max_per_hour": 3600}
 
@@ -27,8 +29,8 @@ Item = Question | Summary
 """What the limiters' steps hand on."""
 
 
-class RateStep(StatefulBatchLogic[Item, Item, dict[str, Any]]):
-    """One bucket of one rate rule.
+class LimiterStep(StatefulBatchLogic[Item, Item, dict[str, Any]]):
+    """One bucket of one limiter.
 
     Args:
         rule: The rule.
@@ -36,13 +38,12 @@ class RateStep(StatefulBatchLogic[Item, Item, dict[str, Any]]):
         resume: What `snapshot` returned last.
     """
 
-    def __init__(self, rule: RateRule, limiter: int, resume: dict[str, Any] | None) -> None:
+    def __init__(self, rule: LimiterRule, limiter: int, resume: dict[str, Any] | None) -> None:
         self._limiter = limiter
         self._by_system = rule.clock == "system"
-        limits = [Limit(length, most) for name, length in _LENGTHS.items() if (most := getattr(rule, name)) is not None]
-        self._state = RateState(limits, rule.lateness, max(1, rule.max_keys // BUCKETS))
+        self._state, longest = _state(rule)
         self._summarises = rule.summarise
-        self._silence = rule.lateness + max(limit.length for limit in limits)
+        self._silence = rule.lateness + longest
         """Seconds after which nothing more is expected in the open windows."""
         self._origin = ""
         self._notify_at: datetime | None = None
@@ -104,7 +105,20 @@ class RateStep(StatefulBatchLogic[Item, Item, dict[str, Any]]):
         return [Summary(self._origin, self._limiter, suppressed)]
 
 
-def limited(name: str, rules: list[RateRule], asked: KeyedStream[Batch | Item]) -> KeyedStream[Batch | Item]:
+def _state(rule: LimiterRule) -> tuple[LimiterState, int]:
+    """Return an empty bucket of a limiter, and the length of its longest window in seconds."""
+    max_keys = max(1, rule.max_keys // BUCKETS)
+    match rule:
+        case RateRule():
+            lengths = {length: getattr(rule, name) for name, length in _LENGTHS.items()}
+            limits = [Limit(length, most) for length, most in lengths.items() if most is not None]
+            return RateState(limits, rule.lateness, max_keys), max(limit.length for limit in limits)
+        case DedupeRule():
+            return DedupeState(int(rule.window), rule.lateness, max_keys), int(rule.window)
+    raise AssertionError(rule)
+
+
+def limited(name: str, rules: list[LimiterRule], asked: KeyedStream[Batch | Item]) -> KeyedStream[Batch | Item]:
     """Return the stream of batches that no limiter concerns and of questions that all have answered.
 
     Args:
@@ -117,7 +131,7 @@ def limited(name: str, rules: list[RateRule], asked: KeyedStream[Batch | Item]) 
     for number, rule in enumerate(rules):
         step = f"{name}_{number}"
         parts = op.flat_map(f"spread_{step}", questions, partial(spread, limiter=number, buckets=Buckets()))
-        answers = op.stateful_batch(f"limit_{step}", parts, partial(RateStep, rule, number))
+        answers = op.stateful_batch(f"limit_{step}", parts, partial(LimiterStep, rule, number))
         questions = op.map(f"answered_{step}", answers, _value)
     home = op.map(f"home_{name}", questions, lambda item: (item.origin, item))
     return op.merge(f"limited_{name}", branched.falses, home)

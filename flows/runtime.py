@@ -18,7 +18,7 @@ from logweir.ledger import Ledger
 from operators.decode import Decoder
 from operators.limiters import Limiters, Question, Summary
 from operators.projection import Projection
-from operators.rule_models import RateRule
+from operators.rule_models import LimiterRule
 from operators.rules import RuleSet, compile_rules, fields_of
 from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters, create_topic
 from sinks.decide import Policy
@@ -103,7 +103,7 @@ class Runtime:
         batch = limiters.summarise(item) if isinstance(item, Summary) else limiters.settle(item)
         return None if batch is None else self._finish(name, batch)
 
-    def limiters(self, name: str) -> list[RateRule]:
+    def limiters(self, name: str) -> list[LimiterRule]:
         """Return the rules with a state that this destination's records are asked about, in order."""
         return self._limiters[name].rules
 

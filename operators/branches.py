@@ -20,7 +20,7 @@ from operators.rule_models import (
     Condition,
     FieldRule,
     LevelRule,
-    RateRule,
+    LimiterRule,
     RegexRule,
     SampleRule,
 )
@@ -60,16 +60,16 @@ def compile_branches(
             field, text = pattern
             patterns.setdefault(field, FieldPatterns(projection.getter(field))).add(text)
     tests = {field: each.compile() for field, each in patterns.items()}
-    limiters = [rule for rule in rules if isinstance(rule, RateRule)]
+    limiters = [rule for rule in rules if isinstance(rule, LimiterRule)]
     if first_limiter + len(limiters) > MAX_LIMITERS:
-        msg = f"there are {first_limiter + len(limiters)} rate rules; {MAX_LIMITERS} can be asked about a record"
+        msg = f"there are {first_limiter + len(limiters)} rules of type rate or dedupe; {MAX_LIMITERS} can be asked"
         raise LogweirError(msg)
     branches = []
     for rule in rules:
         if (pattern := _pattern(rule)) is not None:
             field, text = pattern
             branches.append(_tested(tests[field](text)))
-        elif isinstance(rule, RateRule):
+        elif isinstance(rule, LimiterRule):
             number = first_limiter + next(index for index, each in enumerate(limiters) if each is rule)
             branches.append(_limited(rule, projection, number))
         else:
@@ -100,7 +100,7 @@ def _branch(rule: BaseRule, projection: Projection, identify: Identify) -> Branc
     raise AssertionError(rule)
 
 
-def _limited(rule: RateRule, projection: Projection, number: int) -> Branch:
+def _limited(rule: LimiterRule, projection: Projection, number: int) -> Branch:
     """Return the branch that asks for this limiter wherever the record passes in the end."""
     asked = 1 << number + LIMITERS_SHIFT
     tests = [_condition(each, projection.getter(each.field)) for each in rule.when]

@@ -16,9 +16,10 @@ import xxhash
 
 from logweir.batch import Account, Batch
 from logweir.record import rfc3339
+from operators.limiter_state import Suppressed
 from operators.projection import Getter, Projection
-from operators.rate_limit import OTHER_KEYS, Suppressed, whole_seconds
-from operators.rule_models import RateRule
+from operators.rate_limit import OTHER_KEYS, whole_seconds
+from operators.rule_models import LimiterRule
 from operators.rules import select
 
 BUCKETS = 16
@@ -78,7 +79,7 @@ class Limiters:
         projection: Reads the fields that they look at.
     """
 
-    def __init__(self, rules: Sequence[RateRule], projection: Projection) -> None:
+    def __init__(self, rules: Sequence[LimiterRule], projection: Projection) -> None:
         self.rules = list(rules)
         self._lateness = max((rule.lateness for rule in rules), default=0.0)
         timed = any(rule.clock == "event" for rule in rules)
@@ -143,7 +144,7 @@ class Limiters:
         return Batch("logweir", 0, values, range(len(values)), account)
 
 
-def _told(rule: RateRule, suppressed: Suppressed) -> dict[str, Any]:
+def _told(rule: LimiterRule, suppressed: Suppressed) -> dict[str, Any]:
     """Return the record that tells of one key's dropped records, in logweir's own format."""
     names, values = rule.by_fields, values_of(suppressed.key, len(rule.by_fields))
     start, length = suppressed.start, suppressed.length

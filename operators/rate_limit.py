@@ -5,7 +5,7 @@ rule's windows has room for its key, and takes a place in all of them; else it i
 
 Time is what the records say, so that a replay limits alike, but only as far as it can be believed: see
 `whole_seconds`. Windows are kept until every partition has been read `lateness` beyond their end, so that no record
-finds its window forgotten, however far partitions are apart. A silent one is not waited for after `IDLE_SECONDS`.
+finds its window forgotten, however far partitions are apart. A silent one is not waited for long.
 
 Memory is bounded by `max_keys` of each window and `MAX_WINDOWS` windows: keys beyond share one budget, and of more
 windows the oldest are forgotten. Both are counted.
@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from logweir.record import epoch_seconds
+from operators.limiter_state import Suppressed
+from operators.watermark import Watermark
 
 MAX_WINDOWS = 1000
 """Windows of one length that a bucket keeps."""
-IDLE_SECONDS = 60.0
-"""Of the system's clock: a partition that was silent for so long holds no window open."""
 OTHER_KEYS = "\x00other"
 """The key of all that come after `max_keys`."""
 
@@ -36,18 +36,6 @@ class Limit(NamedTuple):
 
     length: int
     most: int
-
-
-class Suppressed(NamedTuple):
-    """What a closed window has dropped of one key."""
-
-    key: str
-    start: int
-    """Epoch seconds."""
-    length: int
-    records: int
-    part: int = 0
-    """How often the window was told of before it closed."""
 
 
 @dataclass(slots=True)
@@ -77,10 +65,7 @@ class RateState:
         self._max_keys = max_keys
         self._windows: dict[Limit, dict[int, Window]] = {limit: {} for limit in self._limits}
         """By limit: start in epoch seconds -> window."""
-        self._progress: dict[str, tuple[float, float]] = {}
-        """partition -> until when it has been read, in event time, and when that was, by the system's clock."""
-        self._watermark = 0.0
-        """All partitions have been read up to here; it never goes back."""
+        self._watermark = Watermark()
         self.notices: Counter[str] = Counter()
         """What the bounds on memory have changed, since it was asked last."""
 
@@ -101,20 +86,11 @@ class RateState:
         return passed
 
     def read_until(self, partition: str, moment: float, now: float) -> list[Suppressed]:
-        """Note how far a partition has been read; return what the windows have dropped that close by this.
-
-        Args:
-            partition: Its name.
-            moment: Event time, in epoch seconds. What lies in the future moves nothing.
-            now: The system's clock.
-        """
-        before, _ = self._progress.get(partition, (0.0, 0.0))
-        self._progress[partition] = (max(before, min(moment, now)), now)
-        self._progress = {name: each for name, each in self._progress.items() if now - each[1] < IDLE_SECONDS}
-        self._watermark = max(self._watermark, min(reached for reached, _ in self._progress.values()))
+        """Note how far a partition has been read; return what the windows have dropped that close by this."""
+        reached = self._watermark.read_until(partition, moment, now)
         closed: list[Suppressed] = []
         for limit, windows in self._windows.items():
-            ended = [start for start in windows if start + limit.length + self._lateness <= self._watermark]
+            ended = [start for start in windows if start + limit.length + self._lateness <= reached]
             for start in sorted(ended):
                 closed += _suppressed(limit, start, windows.pop(start))
         return closed
@@ -141,20 +117,20 @@ class RateState:
             for limit, windows in self._windows.items()
             for start, window in windows.items()
         ]
-        return {"version": 1, "windows": windows, "progress": dict(self._progress), "watermark": self._watermark}
+        return {"version": 1, "windows": windows, "watermark": self._watermark.to_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a snapshot; windows of limits that the rule no longer has are forgotten."""
-        self._progress, self._watermark = dict(state["progress"]), state["watermark"]
+        self._watermark.restore(state["watermark"])
         lengths = {limit.length: limit for limit in self._limits}
         for length, _, start, *window in state["windows"]:
             if length in lengths:
                 self._windows[lengths[length]][start] = Window(*window)
 
     def _window(self, limit: Limit, second: int) -> Window:
-        if second + limit.length + self._lateness <= self._watermark:
+        if second + limit.length + self._lateness <= self._watermark.reached:
             # Its own window is closed, and a new one would grant the limit once more.
-            second = int(self._watermark)
+            second = int(self._watermark.reached)
         windows, start = self._windows[limit], second - second % limit.length
         window = windows.get(start)
         if window is None:

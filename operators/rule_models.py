@@ -193,28 +193,19 @@ class SampleRule(BaseRule):
     )
 
 
-class RateRule(BaseRule):
-    """Lets at most so many records through in each second, minute or hour."""
+class LimiterRule(BaseRule):
+    """What every rule with a state has: which records it concerns, and whose time counts."""
 
-    type: Literal["rate"] = Field(description="Limits how many pass in a second, a minute or an hour.")
-    max_per_second: int | None = Field(default=None, ge=1, description="The most that pass in a second.")
-    max_per_minute: int | None = Field(default=None, ge=1, description="The most that pass in a minute.")
-    max_per_hour: int | None = Field(default=None, ge=1, description="The most that pass in an hour.")
-    by: FieldPath | Annotated[list[FieldPath], Field(min_length=1, max_length=8)] | None = Field(
-        default=None,
-        description="A field, or several: each value, or each combination, has a budget of its own; a missing field is "
-        "a value too. One budget for all when left out.",
-    )
     levels: list[Level] | None = Field(
-        default=None, min_length=1, description="The levels that are limited; others pass untouched. All when left out."
+        default=None, min_length=1, description="The levels that it concerns; others pass untouched. All when left out."
     )
     when: list[Condition] = Field(
-        default_factory=list, max_length=16, description="Only records that meet all of these are limited."
+        default_factory=list, max_length=16, description="Only records that meet all of these are concerned."
     )
     clock: Literal["event", "system"] = Field(
         default="event",
-        description="`event`: windows by the records' own time, so that a replay limits alike. `system`: by when the "
-        "record is asked.",
+        description="`event`: windows by the records' own time, so that a replay is treated alike. `system`: by when "
+        "the record is asked about.",
     )
     lateness: Duration = Field(
         default=60.0,
@@ -223,14 +214,33 @@ class RateRule(BaseRule):
         description="How far a record's time may lie from when it was written to the topic, or from now, to be "
         "believed; windows are kept that long beyond their end.",
     )
-    max_keys: int = Field(
-        default=100_000,
-        ge=1,
-        description="The most values of `by` in one window, about 200 bytes each; further ones share one budget.",
-    )
+    max_keys: int = Field(default=100_000, ge=1, description="The most values of `by` at a time, about 200 bytes each.")
     summarise: bool = Field(
         default=False,
         description="At the end of a window, send one record for each value of `by` that says how many were dropped.",
+    )
+
+    @property
+    def by_fields(self) -> list[str]:
+        """Return the fields that tell keys apart."""
+        by: str | list[str] | None = getattr(self, "by", None)
+        return [by] if isinstance(by, str) else by or []
+
+
+_Fields = FieldPath | Annotated[list[FieldPath], Field(min_length=1, max_length=8)]
+
+
+class RateRule(LimiterRule):
+    """Lets at most so many records through in each second, minute or hour."""
+
+    type: Literal["rate"] = Field(description="Limits how many pass in a second, a minute or an hour.")
+    max_per_second: int | None = Field(default=None, ge=1, description="The most that pass in a second.")
+    max_per_minute: int | None = Field(default=None, ge=1, description="The most that pass in a minute.")
+    max_per_hour: int | None = Field(default=None, ge=1, description="The most that pass in an hour.")
+    by: _Fields | None = Field(
+        default=None,
+        description="A field, or several: each value, or each combination, has a budget of its own; a missing field is "
+        "a value too. One budget for all when left out.",
     )
 
     @model_validator(mode="after")
@@ -240,10 +250,17 @@ class RateRule(BaseRule):
             raise ValueError(msg)
         return self
 
-    @property
-    def by_fields(self) -> list[str]:
-        """Return the fields whose values have budgets of their own."""
-        return [self.by] if isinstance(self.by, str) else self.by or []
+
+class DedupeRule(LimiterRule):
+    """Lets the first of equal records through, and no other within a window."""
+
+    type: Literal["dedupe"] = Field(description="Drops repetitions.")
+    by: _Fields = Field(description="Records are equal where this field, or all of these, hold the same.")
+    window: Duration = Field(
+        ge=1, le=86_400, description="How long after the first one the others are dropped, in whole seconds."
+    )
 
 
-Rule = Annotated[LevelRule | CategoryRule | FieldRule | RegexRule | SampleRule | RateRule, Field(discriminator="type")]
+Rule = Annotated[
+    LevelRule | CategoryRule | FieldRule | RegexRule | SampleRule | RateRule | DedupeRule, Field(discriminator="type")
+]

@@ -34,7 +34,7 @@ from operators.rule_models import (
     CategoryRule,
     FieldRule,
     LevelRule,
-    RateRule,
+    LimiterRule,
     RegexRule,
     Rule,
     SampleRule,
@@ -46,7 +46,7 @@ __all__ = [
     "CategoryRule",
     "FieldRule",
     "LevelRule",
-    "RateRule",
+    "LimiterRule",
     "RegexRule",
     "Rule",
     "RuleSet",
@@ -80,7 +80,7 @@ def fields_of(rules: Iterable[BaseRule]) -> set[str]:
             case SampleRule():
                 fields.add("trace.traceId")
                 fields.update(["level"] if rule.sample_levels else [], [rule.by] if rule.by else [])
-            case RateRule():
+            case LimiterRule():
                 fields.update(["level"] if rule.levels else [], rule.by_fields, [each.field for each in rule.when])
                 fields.update(["timestamp"] if rule.clock == "event" else [])
     return fields
@@ -101,7 +101,7 @@ class RuleSet:
 
     def __init__(self, rules: Sequence[BaseRule], decide: Step, identities: Identities, projection: Projection) -> None:
         self.rules = rules
-        self.limiters = [rule for rule in rules if isinstance(rule, RateRule)]
+        self.limiters = [rule for rule in rules if isinstance(rule, LimiterRule)]
         """The rules that a later step asks; each has its bit in `Batch.limiters`."""
         self.decide = decide
         self._identities = identities

@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logweir.record import rfc3339
+from operators.limiter_state import Suppressed
 from operators.rate_limit import (
-    IDLE_SECONDS,
     MAX_WINDOWS,
     OTHER_KEYS,
     OVER_KEYS,
     OVER_WINDOWS,
     Limit,
     RateState,
-    Suppressed,
     whole_seconds,
 )
+from operators.watermark import IDLE_SECONDS
 
 START = 1_790_000_000 - 1_790_000_000 % 3600
 """The beginning of an hour."""

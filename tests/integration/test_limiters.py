@@ -135,6 +135,25 @@ def test_all_three_limits_of_two_rules(kafka: Kafka, elastic: FakeElastic, tmp_p
     assert found.total() == 1500 or len(by_hour) > 1
 
 
+def test_repetitions_over_partitions_and_workers(kafka: Kafka, elastic: FakeElastic, tmp_path: Path) -> None:
+    """Wherever its repetitions are read, one record of each key passes in a window; summaries tell of the others."""
+    shuffled = Shuffled(kafka, keys=100, seconds=5, records=5000)
+    rule = {"name": "No repetitions", "type": "dedupe", "by": ["context.service", "level"], "window": "1h"}
+    rules = [{**rule, "summarise": True}]
+    flow = write_flow(tmp_path, kafka, shuffled.topic, {"search": {"url": elastic.url}}, rules=rules)
+    with Running(flow, "--workers", "2") as running:
+        running.drain(kafka, shuffled.topic, f"{shuffled.topic}.search")
+        assert running.stop() == 0
+    keys = {place.key for place in shuffled.asked}
+    records = [orjson.loads(each) for each in elastic.docs.values()]
+    assert sorted(each["context"]["service"] for each in records if "category" not in each) == sorted(keys)
+    told = [each for each in records if "category" in each]
+    assert sum(each["metadata"]["dropped"]["records"] for each in told) == shuffled.sent - len(keys)
+    assert {each["context"]["service"] for each in told} <= keys
+    ledger = running.ledgers()["search"]
+    assert (ledger.dropped, ledger.made) == ({"No repetitions": shuffled.sent - len(keys)}, len(told))
+
+
 def test_a_crash_grants_no_window_more(kafka: Kafka, elastic: FakeElastic, tmp_path: Path) -> None:
     """Killed again and again, the ledger still says exactly what the limit lets through; no record is there twice."""
     shuffled = Shuffled(kafka, keys=50, seconds=5, records=10_000)

@@ -1,0 +1,96 @@
+"""Deduplication: of the records of one key, the first passes, and then none for the length of a window."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from operators.limiter_state import Suppressed
+from operators.watermark import Watermark
+
+OVER_KEYS = "dedupe: key forgotten"
+
+
+@dataclass(slots=True)
+class _Seen:
+    first: int
+    """When the record happened that has passed, in epoch seconds."""
+    dropped: int = 0
+    """How many did not, and were not told of yet."""
+    told: int = 0
+    """How often was told of them."""
+
+
+class DedupeState:
+    """The keys of one bucket that have been seen.
+
+    Args:
+        window: Seconds from the first record of a key on, in event time.
+        lateness: Seconds that a key is remembered beyond its window, for records that come late.
+        max_keys: Of more, the oldest are forgotten: a repetition of theirs may pass again.
+    """
+
+    def __init__(self, window: int, lateness: float, max_keys: int) -> None:
+        self._window = window
+        self._lateness = lateness
+        self._max_keys = max_keys
+        self._seen: dict[str, _Seen] = {}
+        """In the order in which their windows began to be counted."""
+        self._watermark = Watermark()
+        self._ended: list[Suppressed] = []
+        """What windows have dropped that ended and were not told of yet."""
+        self.notices: Counter[str] = Counter()
+
+    def take(self, key: str, second: int, count: int) -> int:
+        """Return how many of `count` records of one key and second pass: one, or none."""
+        seen = self._seen.get(key)
+        if seen is not None and abs(second - seen.first) < self._window:
+            seen.dropped += count
+            return 0
+        if seen is not None:
+            self._end(key)
+        elif len(self._seen) >= self._max_keys:
+            self._end(next(iter(self._seen)))
+            self.notices[OVER_KEYS] += 1
+        self._seen[key] = _Seen(second, count - 1)
+        return 1
+
+    def read_until(self, partition: str, moment: float, now: float) -> list[Suppressed]:
+        """Note how far a partition has been read; return what was dropped in the windows that have ended."""
+        reached = self._watermark.read_until(partition, moment, now)
+        while self._seen:
+            key = next(iter(self._seen))
+            if self._seen[key].first + self._window + self._lateness > reached:
+                break
+            self._end(key)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def told(self) -> list[Suppressed]:
+        """Return what was dropped so far, and count anew; for when nothing more may come."""
+        told, self._ended = self._ended, []
+        for key, seen in self._seen.items():
+            if seen.dropped:
+                told.append(self._suppressed(key, seen))
+                seen.dropped, seen.told = 0, seen.told + 1
+        return told
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a copy as plain values, for a snapshot."""
+        seen = [(key, *astuple(each)) for key, each in self._seen.items()]
+        return {"version": 1, "seen": seen, "ended": list(self._ended), "watermark": self._watermark.to_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a snapshot."""
+        self._seen = {key: _Seen(*each) for key, *each in state["seen"]}
+        self._ended = list(state["ended"])
+        self._watermark.restore(state["watermark"])
+
+    def _end(self, key: str) -> None:
+        seen = self._seen.pop(key)
+        if seen.dropped:
+            self._ended.append(self._suppressed(key, seen))
+
+    def _suppressed(self, key: str, seen: _Seen) -> Suppressed:
+        return Suppressed(key, seen.first, self._window, seen.dropped, seen.told)

@@ -1,0 +1,52 @@
+"""What every limiter's state has in common: one bucket of keys, asked by groups of records that are alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple, Protocol
+
+
+class Suppressed(NamedTuple):
+    """What a window has dropped of one key."""
+
+    key: str
+    start: int
+    """Epoch seconds."""
+    length: int
+    """Seconds."""
+    records: int
+    part: int = 0
+    """How often the window was told of before."""
+
+
+class LimiterState(Protocol):
+    """The state of one limiter for one bucket of keys."""
+
+    notices: Counter[str]
+    """What the bounds on memory have changed, in records, since it was asked last."""
+
+    def take(self, key: str, second: int, count: int) -> int:
+        """Return how many of `count` records of one key and second pass."""
+        ...
+
+    def read_until(self, partition: str, moment: float, now: float) -> list[Suppressed]:
+        """Note how far a partition has been read; return what the windows have dropped that close by this.
+
+        Args:
+            partition: Its name.
+            moment: Event time, in epoch seconds. What lies in the future moves nothing.
+            now: The system's clock.
+        """
+        ...
+
+    def told(self) -> list[Suppressed]:
+        """Return what the open windows have dropped so far, and count anew; for when nothing more may come."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a copy as plain values, for a snapshot."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a snapshot."""
+        ...

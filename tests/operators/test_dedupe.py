@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.dedupe import OVER_KEYS, DedupeState
+from operators.limiter_state import Suppressed
+
+START = 1_790_000_000
+WINDOW = 10
+
+
+def state(lateness: float = 5.0, max_keys: int = 100) -> DedupeState:
+    """Return an empty bucket."""
+    return DedupeState(WINDOW, lateness, max_keys)
+
+
+def reference(asks: list[tuple[str, int]]) -> list[bool]:
+    """Return which records pass: the specification, written as plainly as it can be."""
+    first: dict[str, int] = {}
+    passed = []
+    for key, second in asks:
+        new = key not in first or abs(second - first[key]) >= WINDOW
+        if new:
+            first[key] = second
+        passed.append(new)
+    return passed
+
+
+ASKS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(START, START + 60)), max_size=100)
+
+
+@given(ASKS)
+def test_exactly_as_specified(asks: list[tuple[str, int]]) -> None:
+    """Record by record the verdict is that of the reference model, in whatever order times and keys come."""
+    seen = state()
+    assert [bool(seen.take(key, second, 1)) for key, second in asks] == reference(asks)
+
+
+@given(ASKS, st.integers(0, 100))
+def test_goes_on_from_a_snapshot(asks: list[tuple[str, int]], cut: int) -> None:
+    """A crash after any record changes nothing."""
+    before = state()
+    passed = [bool(before.take(key, second, 1)) for key, second in asks[:cut]]
+    after = state()
+    after.restore(before.to_dict())
+    passed += [bool(after.take(key, second, 1)) for key, second in asks[cut:]]
+    assert passed == reference(asks)
+
+
+@given(ASKS, st.booleans())
+def test_every_drop_is_told_once(asks: list[tuple[str, int]], silence: bool) -> None:
+    """What the windows tell when they end, and before, is exactly what was dropped."""
+    seen = state()
+    told: list[Suppressed] = []
+    dropped = 0
+    for key, second in asks:
+        dropped += 3 - seen.take(key, second, 3)
+        if silence:
+            told += seen.told()
+    told += seen.read_until("0", START + 1000, START + 1000)
+    assert sum(each.records for each in told) == dropped
+    assert seen.told() == []
+
+
+def test_a_group_passes_one() -> None:
+    """Of records that are alike, one passes."""
+    assert state().take("a", START, 5) == 1
+
+
+def test_keys_are_forgotten_behind_the_slowest_partition() -> None:
+    """A key is remembered until no partition can bring a repetition of it."""
+    seen = state(lateness=5)
+    seen.take("a", START, 2)
+    assert seen.read_until("0", START, START + 100) == []
+    assert seen.read_until("1", START + 90, START + 100) == []
+    assert seen.take("a", START + 9, 1) == 0
+    assert seen.read_until("0", START + 15, START + 100) == [Suppressed("a", START, WINDOW, 2)]
+    assert seen.take("a", START + 16, 1) == 1
+
+
+def test_more_keys_than_there_is_room_for() -> None:
+    """The oldest are forgotten, which is counted, and what they have dropped is told."""
+    seen = state(max_keys=2)
+    for key in "abc":
+        seen.take(key, START, 2)
+    assert seen.notices == {OVER_KEYS: 1}
+    assert seen.take("a", START + 1, 1) == 1
+    assert {each.key for each in seen.read_until("0", START, START)} == {"a", "b"}

@@ -28,6 +28,7 @@ lint: $(DEV_READY) ## Check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd logger && ../$(BIN)/mypy
 
 format: $(DEV_READY) ## Format the code and fix what can be fixed without a thought
 	$(BIN)/ruff format .

@@ -1,0 +1,123 @@
+"""The standard library's logging joins: what third-party packages log becomes records like the application's own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from logweir_logger.levels import DEBUG, ERROR, FATAL, INFO, TRACE, WARN, severity
+from logweir_logger.logger import StructuredLogger
+
+_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
+"""What every LogRecord has; the rest came by `extra`."""
+
+_NUMBERS = (logging.DEBUG // 2, logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+"""A level of logging for each of ours."""
+
+
+class StdlibHandler(logging.Handler):
+    """Hands the records of logging to a logger.
+
+    The message is formatted; `extra` becomes metadata, the logging logger's name `context.logger`, `exc_info` the
+    record's error. The time is that of the logging record.
+
+    Args:
+        logger: Takes them.
+        level: Of logging, by name or number; NOTSET takes all.
+    """
+
+    def __init__(self, logger: StructuredLogger, level: int | str = logging.NOTSET) -> None:
+        super().__init__(level)
+        self.logger = logger
+        self._named: dict[str, StructuredLogger] = {}
+        self._inside = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log one record. What an output logs by itself meanwhile is left out, or it would go round in circles."""
+        if getattr(self._inside, "now", False):
+            return
+        self._inside.now = True
+        try:
+            self._emit(record)
+        except Exception:  # noqa: BLE001  # logging's own way to tell of it
+            self.handleError(record)
+        finally:
+            self._inside.now = False
+
+    def _emit(self, record: logging.LogRecord) -> None:
+        number = _severity(record.levelno)
+        if not self.logger.is_enabled(("trace", "debug", "info", "warn", "error", "fatal")[number]):
+            return
+        logger = self._named.get(record.name)
+        if logger is None:
+            logger = self._named[record.name] = self.logger.child(logger=record.name)
+        metadata = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        logger._log(  # noqa: SLF001  # with the time of the record, which applications have no need to give
+            number, record.getMessage(), metadata or None, error=error, milli=int(record.created * 1000)
+        )
+
+
+def _severity(number: int) -> int:
+    for ours, theirs in ((FATAL, 50), (ERROR, 40), (WARN, 30), (INFO, 20), (DEBUG, 10)):
+        if number >= theirs:
+            return ours
+    return TRACE
+
+
+@contextmanager
+def _restored(loggers: list[logging.Logger], handler: StdlibHandler, number: int) -> Iterator[StdlibHandler]:
+    before = [(each, each.handlers[:], each.level, each.propagate) for each in loggers]
+    for each in loggers:
+        each.handlers[:] = [handler]
+        each.setLevel(number)
+        each.propagate = False
+    try:
+        yield handler
+    finally:
+        for each, handlers, level, propagate in before:
+            each.handlers[:] = handlers
+            each.setLevel(level)
+            each.propagate = propagate
+
+
+class Capture:
+    """Logging that goes to a logger; `stop`, or the end of a `with` block, gives it back."""
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+        self.handler: StdlibHandler = manager.__enter__()
+
+    def stop(self) -> None:
+        """Let logging do what it did before. Nothing happens the second time."""
+        manager, self._manager = self._manager, None
+        if manager is not None:
+            manager.__exit__(None, None, None)
+
+    def __enter__(self) -> StdlibHandler:
+        return self.handler
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
+
+
+def capture_stdlib(
+    logger: StructuredLogger, *, level: str | None = None, names: Iterable[str] = (), warnings: bool = False
+) -> Capture:
+    """Let logging write to a logger, in place of its own handlers.
+
+    Args:
+        logger: Takes the records.
+        level: The least severe level that is taken; the logger's own by default.
+        names: Only these loggers of logging and those below them; the root logger by default, so all that propagate.
+        warnings: Take what `warnings` says as well.
+    """
+    number = severity(logger.level if level is None else level)
+    stdlib_number = _NUMBERS[number] if number < len(_NUMBERS) else logging.CRITICAL + 1
+    chosen = [logging.getLogger(name) for name in names] or [logging.getLogger()]
+    if warnings:
+        logging.captureWarnings(capture=True)
+    return Capture(_restored(chosen, StdlibHandler(logger), stdlib_number))

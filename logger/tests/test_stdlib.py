@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any, Callable
+
+import pytest
+
+from logweir_logger import StructuredLogger
+from logweir_logger.stdlib import StdlibHandler, capture_stdlib
+
+Make = Callable[..., StructuredLogger]
+Records = list[dict[str, Any]]
+
+
+def test_capture(make: Make, records: Records) -> None:
+    """What third-party packages log becomes records, until it is given back."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    third = logging.getLogger("third.party")
+    with capture_stdlib(make()):
+        third.info("got %d of %s", 3, "orders", extra={"order": 5, "password": "p"})
+        third.debug("too little")
+        try:
+            raise ValueError("bad")  # noqa: EM101, TRY301
+        except ValueError:
+            third.exception("failed")
+    assert (root.handlers, root.level) == before
+    first, second = records
+    assert (first["level"], first["message"]) == ("info", "got 3 of orders")
+    assert first["metadata"] == {"order": 5, "password": "[redacted]"}
+    assert first["context"]["logger"] == "third.party"
+    assert (second["level"], second["error"]["message"]) == ("error", "bad")
+
+
+def test_levels(make: Make, records: Records) -> None:
+    """Each level of logging has one of ours."""
+    with capture_stdlib(make(level="trace")):
+        for number in (5, 10, 20, 25, 30, 40, 50):
+            logging.getLogger("x").log(number, "m")
+    assert [record["level"] for record in records] == ["trace", "debug", "info", "info", "warn", "error", "fatal"]
+
+
+def test_only_some(make: Make, records: Records) -> None:
+    """Only named loggers may be taken, at a level of their own; a second `stop` does nothing."""
+    capture = capture_stdlib(make(level="debug"), level="error", names=["mine"])
+    logging.getLogger("mine.below").error("taken")
+    logging.getLogger("mine").warning("too little")
+    logging.getLogger("other").error("not taken")
+    capture.stop()
+    capture.stop()
+    logging.getLogger("mine").error("later")
+    assert [record["message"] for record in records] == ["taken"]
+
+
+def test_time_is_kept(make: Make, records: Records) -> None:
+    """A record has the time of logging's record."""
+    record = logging.LogRecord("n", logging.INFO, "f", 1, "m", (), None)
+    record.created = 1_700_000_000.123
+    StdlibHandler(make()).handle(record)
+    assert records[0]["timestamp"] == "2023-11-14T22:13:20.123Z"
+
+
+def test_no_circles(make: Make, records: Records) -> None:
+    """An output that logs by itself doesn't call itself without end."""
+
+    def listener(record: dict[str, Any]) -> None:
+        records.append(record)
+        logging.getLogger("client").warning("sent")
+
+    with capture_stdlib(make(outputs=[listener])):
+        logging.getLogger("x").info("once")
+    assert [record["message"] for record in records] == ["once"]
+
+
+def test_wrong_format(make: Make, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record whose arguments don't fit its message raises nothing."""
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    with capture_stdlib(make()):
+        logging.getLogger("x").info("%d", "no number")
+        logging.getLogger("x").info("after")
+    assert records[-1]["message"] == "after"
+
+
+def test_warnings(make: Make, records: Records) -> None:
+    """Python's warnings are taken when asked for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        capture = capture_stdlib(make(), warnings=True)
+        try:
+            warnings.warn("old", DeprecationWarning, stacklevel=1)
+        finally:
+            capture.stop()
+            logging.captureWarnings(capture=False)
+    assert "DeprecationWarning: old" in records[0]["message"]

@@ -108,6 +108,9 @@ def _limited(rule: LimiterRule, projection: Projection, number: int) -> Branch:
     def branch(level: str | None, passed: Step, over: Step) -> Step:  # noqa: ARG001
         if rule.levels is not None and level not in rule.levels:
             return passed
+        code = settled(passed)
+        if code is not None and (code >= 0 or not tests):
+            return always(code - asked if code < 0 else code)
 
         def step(record: Any, identity: str | int) -> int:
             code = passed(record, identity)
@@ -116,6 +119,21 @@ def _limited(rule: LimiterRule, projection: Projection, number: int) -> Branch:
         return step
 
     return branch
+
+
+def always(code: int) -> Step:
+    """Return the step that needs no look at the record."""
+
+    def step(record: Any, identity: str | int) -> int:  # noqa: ARG001
+        return code
+
+    step.code = code  # type: ignore[attr-defined]
+    return step
+
+
+def settled(step: Step) -> int | None:
+    """Return the code that a step gives for every record; None where that depends."""
+    return getattr(step, "code", None)
 
 
 def _condition(condition: Condition, get: Getter) -> Callable[[Any], bool]:

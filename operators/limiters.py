@@ -8,6 +8,7 @@ bucket of its key there; when all of a batch's groups are back, the first record
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -98,20 +99,15 @@ class Limiters:
         else:
             seconds = whole_seconds(list(map(self._timestamp, rows)), batch.written, self._lateness, now)
         columns = [_keys(rows, getters) for getters in self._by]
-        members: dict[Any, list[int]] = {}
-        for index, alike in enumerate(zip(batch.limiters, seconds, *columns, strict=True)):
-            found = members.get(alike)
-            if found is None:
-                members[alike] = [index]
-            else:
-                found.append(index)
+        alike = list(zip(batch.limiters, seconds, *columns, strict=True))
+        counts = Counter(alike)
         groups = [
-            Group(number, alike[0], alike[2:], alike[1], len(indexes))
-            for number, (alike, indexes) in enumerate(members.items())
-            if alike[0]
+            Group(number, each[0], each[2:], each[1], count)
+            for number, (each, count) in enumerate(counts.items())
+            if each[0]
         ]
         self._asked += 1
-        self._held[self._asked] = _Held(batch, list(members.values()), len(groups))
+        self._held[self._asked] = _Held(batch, alike, list(counts), len(groups))
         until = batch.written[1] if batch.written else float(max(seconds))
         return Question(origin, self._asked, f"{batch.topic}-{batch.partition}", until, groups)
 
@@ -123,17 +119,12 @@ class Limiters:
             for limiter, count in group.dropped:
                 batch.account.drop(self.rules[limiter].name, count)
             if group.dropped:
-                held.dropped += held.members[group.number][group.records :]
+                held.left[held.kinds[group.number]] = group.records
         held.waiting -= len(question.groups)
         if held.waiting:
             return None
         del self._held[question.batch]
-        if not held.dropped:
-            return batch
-        passed = [True] * len(batch)
-        for index in held.dropped:
-            passed[index] = False
-        return select(batch, passed)
+        return select(batch, held.passed()) if held.left else batch
 
     def summarise(self, summary: Summary) -> Batch:
         """Return a batch of records that say what was dropped, one for each key and window."""
@@ -181,12 +172,26 @@ def _plant(record: dict[str, Any], path: list[str], value: Any) -> None:
 class _Held:
     """A batch that waits."""
 
-    def __init__(self, batch: Batch, members: list[list[int]], waiting: int) -> None:
+    def __init__(self, batch: Batch, alike: list[Any], kinds: list[Any], waiting: int) -> None:
         self.batch = batch
-        self.members = members
-        """By group: the indexes of its records."""
+        self.alike = alike
+        """Of each record, what tells its group."""
+        self.kinds = kinds
+        """Of each group, what tells it."""
         self.waiting = waiting
-        self.dropped: list[int] = []
+        """Groups that are not back."""
+        self.left: dict[Any, int] = {}
+        """Of the groups that lost some: how many of their records pass."""
+
+    def passed(self) -> list[bool]:
+        """Return which records pass: of each group the first ones."""
+        left, passed = self.left, []
+        for each in self.alike:
+            some = left.get(each)
+            passed.append(some is None or some > 0)
+            if some:
+                left[each] = some - 1
+        return passed
 
 
 def _keys(rows: Sequence[Any], getters: Sequence[Getter]) -> Sequence[str]:

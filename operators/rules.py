@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from logweir.batch import Batch
 from logweir.record import LEVELS, LevelTable
-from operators.branches import LIMITERS_SHIFT, Step, compile_branches
+from operators.branches import LIMITERS_SHIFT, Step, always, compile_branches, settled
 from operators.decode import Identities
 from operators.explain import Verdict, verdict
 from operators.projection import Getter, Projection
@@ -112,9 +112,14 @@ class RuleSet:
         if not self.rules:
             return batch
         self._identities.batch = batch
-        codes = list(map(self.decide, batch.records, batch.ids or range(len(batch))))
+        code = settled(self.decide)
+        if code is None:
+            codes = list(map(self.decide, batch.records, batch.ids or range(len(batch))))
+        else:
+            codes = [code] * len(batch)
         if self.limiters:
-            asked = [limiters_of(code) for code in codes]
+            known = {code: limiters_of(code) for code in set(codes)}
+            asked = list(map(known.__getitem__, codes))
             # Those of the flow's rules stay, where these are a destination's own.
             batch.limiters = list(map(or_, batch.limiters, asked)) if batch.limiters else asked
         if max(codes, default=PASSES) < 0:
@@ -197,7 +202,7 @@ class _Chain:
         """Return the first step for records of this level."""
         # Python's sort is stable: file order remains within a tier.
         order = sorted(range(len(self._rules)), key=self._priority)
-        first = _always(PASSES)
+        first = always(PASSES)
         lowest = True
         for _, tier in groupby(order, key=self._priority):
             first = self._tier(level, list(tier), first, lowest=lowest)
@@ -210,10 +215,10 @@ class _Chain:
     def _tier(self, level: str | None, tier: list[int], following: Step, *, lowest: bool) -> Step:
         """Return the first step of a tier, which hands undecided records to `following`."""
         gates = [index for index in tier if _role(self._rules[index]) == "include"]
-        passed = _always(-2 - gates[-1]) if gates and not lowest else following
+        passed = always(-2 - gates[-1]) if gates and not lowest else following
         failed = following
         for index in reversed(tier):
-            branch, drop = self._branches[index], _always(index)
+            branch, drop = self._branches[index], always(index)
             match _role(self._rules[index]):
                 case "include":
                     passed = branch(level, passed, drop if lowest else failed)
@@ -228,7 +233,7 @@ class _Chain:
 
     def _pause(self, step: Step) -> Step:
         self._resume.append(step)
-        return _always(_PAUSE - len(self._resume) + 1)
+        return always(_PAUSE - len(self._resume) + 1)
 
 
 class _Steps(dict[Any, Step]):
@@ -268,10 +273,6 @@ def _dispatch(get: Getter, steps: _Steps) -> Step:
 
 def _role(rule: BaseRule) -> str:
     return str(getattr(rule, "action", "limit"))
-
-
-def _always(code: int) -> Step:
-    return lambda record, identity: code  # noqa: ARG005
 
 
 def _trampoline(first: Step, resume: list[Step]) -> Step:

@@ -53,6 +53,7 @@ def warnings(loaded: LoadedFlow) -> list[Finding]:
     found, passing = _judge(document, shared, kinds)
     found += _same_files(loaded)
     found += _never_full(loaded)
+    found += _never_hidden(loaded)
     if not passing:
         found.append(document.find(("rules",), "nothing can pass these rules", warning=True, key=True))
     else:
@@ -97,6 +98,15 @@ def _never_full(loaded: LoadedFlow) -> Iterator[Finding]:
                 f"{format_bytes(destination.batch.max_bytes)} and the next; set it to {format_bytes(needed)} at least"
             )
             yield loaded.document.find(path, message, warning=True, key=len(path) == 2)  # noqa: PLR2004
+
+
+def _never_hidden(loaded: LoadedFlow) -> Iterator[Finding]:
+    redact = loaded.flow.redact
+    ids = {".".join(place.path) for place in loaded.flow.source.layout().wire("id") if place.convert is None}
+    for index, field in enumerate(redact.fields if redact else ()):
+        if field.path in ids:
+            message = "is the record's id, which stays as it is: destinations tell repetitions by it"
+            yield loaded.document.find(("redact", "fields", index), message, warning=True)
 
 
 def _kinds(rules: Sequence[Placed]) -> list[Kind]:

@@ -31,6 +31,7 @@ from flows.sources.base import SourceSettings
 from logweir.errors import ConfigError
 from logweir.settings import StrictModel, Substituted, fault, nearest
 from logweir.units import Bytes, Duration
+from operators.redact_models import RedactSettings
 from operators.rule_models import Rule
 from sinks import SINKS, load_sink
 from sinks.settings import CommonDestination
@@ -147,6 +148,9 @@ class Flow(StrictModel):
 
     name: Name = Field(description="The flow's name, in metrics and events.")
     source: Source = Field(description="Where records come from.")
+    redact: RedactSettings | None = Field(
+        None, description="What is hidden in every record, before rules see it and before anything leaves the process."
+    )
     rules: list[Rule] = Field(default_factory=list, description="What decides which records pass.")
     destinations: dict[Name, AnyDestination] = Field(min_length=1, description="Where records go, each by its name.")
     dead_letter: DeadLetterSettings = Field(

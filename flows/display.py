@@ -104,6 +104,7 @@ def ledger_text(ledgers: dict[str, Ledger]) -> str:
         lines += [f"  {count:>14,}  {what}" for what, count in rows if count or what == "delivered"]
         if ledger.made:
             lines.append(f"  {ledger.made:>14,}  beside those read are summaries of limits")
+        lines += [f"  {count:>14,}  had something hidden: {by}" for by, count in ledger.redacted.most_common()]
         if ledger.duplicates:
             lines.append(f"  {ledger.duplicates:>14,}  of the delivered were there already")
         if ledger.gaps:

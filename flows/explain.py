@@ -1,6 +1,6 @@
 """Explain: which rule decides each record of a stream, and where the record goes.
 
-It decodes and decides with the very functions of the deliver flow, one record at a time. One thing it
+It redacts, decodes and decides with the very functions of the deliver flow, one record at a time. One thing it
 can't know: a record without an id and without a trace is sampled by its place in the topic, and here has another one.
 """
 
@@ -15,6 +15,7 @@ from flows.config import Flow
 from logweir.batch import Batch
 from operators.decode import Decoder
 from operators.projection import Projection
+from operators.redact import Redactor
 from operators.rules import RuleSet, Verdict, compile_rules, fields_of
 
 
@@ -59,6 +60,7 @@ class Explainer:
         own = {name: flow.own_rules(name) for name in flow.enabled}
         fields = fields_of([*flow.rules, *(rule for rules in own.values() for rule in rules)])
         self._projection = Projection(fields, flow.source.layout())
+        self._redact = Redactor(flow.redact, flow.source.layout()) if flow.redact else None
         self._decode = Decoder(self._projection)
         self._rules = compile_rules(flow.rules, self._projection)
         self._own: dict[str, RuleSet] = {name: compile_rules(rules, self._projection) for name, rules in own.items()}
@@ -70,6 +72,8 @@ class Explainer:
 
     def _one(self, number: int, value: bytes) -> Explained:
         batch = Batch("line", 0, [value], [number])
+        if self._redact is not None:
+            self._redact(batch)
         self._decode(batch)
         if not batch.records:
             rejected = batch.account.rejected[0]

@@ -51,6 +51,7 @@ class ReportCollector:
             yield self._counter(name, said, {key: getattr(each["ledger"], name) for key, each in report.items()})
         yield _by_cause("dropped", "Records dropped, by the rule's name.", "rule", report)
         yield _by_cause("dead_lettered", "Records dead-lettered, by cause.", "cause", report)
+        yield _by_cause("redacted", "Records in which something was hidden, by field or pattern.", "by", report)
         for name, said in STATS_COUNTERS.items():
             yield self._counter(name, said, {key: _sum(each, name) for key, each in report.items()})
         yield _by_notice(report)

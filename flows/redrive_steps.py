@@ -9,6 +9,7 @@ from flows.dead_letters import Read
 from logweir.batch import Batch
 from operators.decode import CAUSES, Decoder
 from operators.projection import Projection
+from operators.redact import Redactor
 from operators.rules import compile_rules, fields_of
 
 
@@ -16,7 +17,8 @@ class Steps:
     """Makes batches of letters, each record under the topic, partition and offset that it had in the beginning.
 
     A letter that a destination refused has passed the flow's rules. One that was no record has never come to them: it
-    is decoded once more, since the source's `format` may have been mended, and then the rules are asked.
+    is decoded once more, since the source's `format` may have been mended, and then the rules are asked. All pass
+    through `redact`, since that may have been mended too.
 
     Args:
         flow: The flow.
@@ -28,11 +30,13 @@ class Steps:
         rules = [rule for rule in flow.rules if rule.enabled]
         own = [rule for rule in flow.own_rules(name) if rule.enabled]
         asked = Projection(fields_of([*rules, *own]), layout, identified=False)
-        self._decode_for_rules = Decoder(asked, final=False) if rules or own else None
+        self._redact = Redactor(flow.redact, layout) if flow.redact else None
+        hide = self._redact.text if self._redact else None
+        self._decode_for_rules = Decoder(asked, final=False, hide=hide) if rules or own else None
         self._rules = (compile_rules(rules, asked), compile_rules(own, asked))
         projection = Projection(flow.destinations[name].fields(), layout)
         self.getter = projection.getter
-        self._decode = Decoder(projection)
+        self._decode = Decoder(projection, hide=hide)
 
     def __call__(self, reads: Sequence[Read]) -> list[Batch]:
         """Return the letters as batches; what still is no record is rejected as it was the last time."""
@@ -53,13 +57,15 @@ class Steps:
         )
         if raw:
             batch.times = [read.written for read in reads]
-            if self._decode_for_rules is not None:
-                self._decode_for_rules(batch)
-                for rules in self._rules:
-                    batch = rules.filter(batch)
         else:
             # What stands here tells a format of plain text that its lines were made records before.
             batch.records = [None] * len(batch)
+        if self._redact is not None:
+            self._redact(batch)
+        if raw and self._decode_for_rules is not None:
+            self._decode_for_rules(batch)
+            for rules in self._rules:
+                batch = rules.filter(batch)
         self._decode(batch)
         known = {read.letter.offset: read.letter for read in reads}
         batch.account.rejected = [

@@ -111,7 +111,8 @@ def _value(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
         return "duration" if schema["anyOf"] == _DURATION else "size"
     if "anyOf" in schema:
         options = [each for each in schema["anyOf"] if each.get("type") != "null"]
-        return " or ".join(dict.fromkeys(_value(each, definitions) for each in options))
+        kinds = [_value(each, definitions) for each in options]
+        return " or ".join(dict.fromkeys("a mapping" if kind == "see below" else kind for kind in kinds))
     if "enum" in schema or "const" in schema:
         return ", ".join(f"`{each}`" for each in schema.get("enum", [schema.get("const")]))
     if "oneOf" in schema or "$ref" in schema:

@@ -19,6 +19,7 @@ from operators.decode import Decoder
 from operators.limiters import Limiters, Question, Summary
 from operators.projection import Projection
 from operators.rule_models import LimiterRule
+from operators.redact import Redactor
 from operators.rules import RuleSet, compile_rules, fields_of
 from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters, create_topic
 from sinks.decide import Policy
@@ -77,7 +78,9 @@ class Runtime:
         self._overflowed = -_OVERFLOW_SECONDS
 
     def decode(self, batch: Batch) -> Batch:
-        """Return what of a raw batch the flow's rules let pass, decoded into the fields that rules read."""
+        """Return what of a raw batch the flow's rules let pass, redacted, with the fields that rules read decoded."""
+        if self._redact is not None:
+            self._redact(batch)
         if self._decoder is None:
             return batch
         self._decoder(batch)
@@ -178,7 +181,9 @@ class Runtime:
         asked = Projection(
             fields_of([*rules, *(rule for some in own.values() for rule in some)]), layout, identified=False
         )
-        self._decoder = Decoder(asked, final=False) if rules or any(own.values()) else None
+        self._redact = Redactor(flow.redact, layout) if flow.redact else None
+        hide = self._redact.text if self._redact else None
+        self._decoder = Decoder(asked, final=False, hide=hide) if rules or any(own.values()) else None
         self._rules: RuleSet = compile_rules(rules, asked)
         first = len(self._rules.limiters)
         self._own_rules = {name: compile_rules(some, asked, first) for name, some in own.items()}
@@ -186,7 +191,7 @@ class Runtime:
             name: Limiters([*self._rules.limiters, *some.limiters], asked) for name, some in self._own_rules.items()
         }
         self._projections = {name: Projection(each.fields(), layout) for name, each in self.destinations.items()}
-        self._final_decoders = {name: Decoder(each) for name, each in self._projections.items()}
+        self._final_decoders = {name: Decoder(each, hide=hide) for name, each in self._projections.items()}
 
     def _start_checks(self) -> list[HealthChecks]:
         """Watch the health of each destination. Where there are several workers, one asks for all."""

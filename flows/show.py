@@ -21,7 +21,7 @@ _URL_QUERY = re.compile(r"([?&][^=&#\s]*(?:token|key|secret|password|signature|s
 
 def show(flow: Flow) -> dict[str, Any]:
     """Return the flow as plain JSON values, with every secret masked."""
-    shown: dict[str, Any] = _masked(flow.model_dump(mode="json"))
+    shown: dict[str, Any] = _masked(flow.model_dump(mode="json", by_alias=True))
     return shown
 
 

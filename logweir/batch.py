@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 
@@ -24,7 +24,7 @@ class Account:
     It travels with its batch, also when no record is left, so that the sink's ledger is exact.
     """
 
-    __slots__ = ("dropped", "gaps", "made", "read", "read_bytes", "rejected")
+    __slots__ = ("dropped", "gaps", "made", "read", "read_bytes", "redacted", "rejected")
 
     def __init__(self, read: int = 0, read_bytes: int = 0) -> None:
         self.read = read
@@ -35,11 +35,18 @@ class Account:
         """Records that the flow has added itself, such as a limit's summary; never part of `read`."""
         self.gaps = 0
         """Offsets that the source could not read because they no longer exist; never part of `read`."""
+        self.redacted: dict[str, int] = {}
+        """Records in which something was hidden, by the field or pattern; one counts once for each of its names."""
 
     def drop(self, cause: str, count: int) -> None:
         """Note that `count` records were dropped by the rule or cause of this name."""
         if count:
             self.dropped[cause] = self.dropped.get(cause, 0) + count
+
+    def redact(self, names: Iterable[str]) -> None:
+        """Note that these fields and patterns had something to hide in one record."""
+        for name in names:
+            self.redacted[name] = self.redacted.get(name, 0) + 1
 
     def copy(self) -> Account:
         """Return an account that later steps of another destination may add to."""
@@ -47,6 +54,7 @@ class Account:
         twin.dropped = dict(self.dropped)
         twin.rejected = list(self.rejected)
         twin.gaps, twin.made = self.gaps, self.made
+        twin.redacted = dict(self.redacted)
         return twin
 
 

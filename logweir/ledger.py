@@ -27,6 +27,8 @@ class Ledger:
         """Offsets that no longer existed when they were to be read; not part of `read`."""
         self.dropped: Counter[str] = Counter()
         self.dead_lettered: Counter[str] = Counter()
+        self.redacted: Counter[str] = Counter()
+        """Records in which something was hidden, by the field or pattern; whatever became of them."""
 
     def add(self, account: Account) -> None:
         """Take over what a batch's steps have noted. Its rejected records count once they are dead-lettered."""
@@ -35,6 +37,7 @@ class Ledger:
         self.made += account.made
         self.gaps += account.gaps
         self.dropped.update(account.dropped)
+        self.redacted.update(account.redacted)
 
     @property
     def in_flight(self) -> int:
@@ -51,6 +54,7 @@ class Ledger:
         self.gaps += other.gaps
         self.dropped.update(other.dropped)
         self.dead_lettered.update(other.dead_lettered)
+        self.redacted.update(other.redacted)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for a snapshot or for JSON."""
@@ -63,6 +67,7 @@ class Ledger:
             "gaps": self.gaps,
             "dropped": dict(self.dropped),
             "dead_lettered": dict(self.dead_lettered),
+            "redacted": dict(self.redacted),
             "in_flight": self.in_flight,
         }
 
@@ -75,4 +80,6 @@ class Ledger:
         ledger.made = state.get("made", 0)  # older stores have none
         ledger.dropped.update(state["dropped"])
         ledger.dead_lettered.update(state["dead_lettered"])
+        # A ledger that was recorded by an older version has none.
+        ledger.redacted.update(state.get("redacted", {}))
         return ledger

@@ -9,13 +9,14 @@ a number is valid by RFC 8259, so the record passes; a rule sees it as infinite.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, NoReturn
 
 import msgspec
 import orjson
 
-from logweir.batch import Batch, Rejected
+from logweir.batch import Account, Batch, Rejected
 from logweir.record import rfc3339
 from operators.formats import Format
 from operators.projection import Projection
@@ -39,6 +40,9 @@ class _Anything(msgspec.Struct, gc=False):
 
 _validate = msgspec.json.Decoder(_Anything).decode
 
+Hide = Callable[[bytes, Account], bytes]
+"""Returns what may be kept of a message that is no record, and notes on the account what was hidden."""
+
 
 class Decoder:
     """Fills a batch's `records`, and moves what is no record to its account.
@@ -49,18 +53,20 @@ class Decoder:
     Args:
         projection: The fields that something downstream reads.
         final: Whether the destination comes next: then the records get their `ids`, and each is put on one line.
+        hide: What messages that are no records pass through on their way to the account.
     """
 
-    def __init__(self, projection: Projection, *, final: bool = True) -> None:
+    def __init__(self, projection: Projection, *, final: bool = True, hide: Hide | None = None) -> None:
         self._projection = projection
         self._final = final
+        self._hide = hide
         self._wrap = projection.layout.wrap
         self._identity = projection.getter("id") if final else None
 
     def __call__(self, batch: Batch) -> None:
         """Decode one batch in place."""
         if self._wrap and not batch.records:
-            _wrap_lines(batch)
+            wrap_lines(batch)
         if not batch.values:
             return
         # What holds for all of a batch's bytes is tested once for all, at the speed of memory.
@@ -84,7 +90,8 @@ class Decoder:
         for index, value in enumerate(batch.values):
             record, cause, detail = self._decode_one(value)
             if cause:
-                batch.account.rejected.append(Rejected(value, batch.offsets[index], cause, detail))
+                shown = value if self._hide is None else self._hide(value, batch.account)
+                batch.account.rejected.append(Rejected(shown, batch.offsets[index], cause, detail))
             else:
                 records.append(record)
                 kept.append(index)
@@ -160,6 +167,43 @@ class Identities:
         return _own_or_place(own, batch, batch.offsets[index])
 
 
+def is_record(value: bytes) -> bool:
+    """Tell whether a decoder would take this message; what is nested too deeply for it counts as taken."""
+    try:
+        value.decode()
+        _validate(value)
+    except ValueError:
+        return False
+    except RecursionError:
+        return True
+    return True
+
+
+class OwnIds:
+    """Reads the id that stands in a record.
+
+    Args:
+        layout: Where the id lives.
+    """
+
+    def __init__(self, layout: Format) -> None:
+        self._projection = Projection([], layout)
+        self._get = self._projection.getter("id")
+
+    def __call__(self, value: bytes) -> str | None:
+        """Return the id of what `is_record`, None if it has none."""
+        try:
+            own = self._get(self._projection.decode(value))
+        except msgspec.ValidationError:
+            try:
+                own = self._get(self._projection.build(_parse(value)))
+            except RecursionError:
+                return None
+        except RecursionError:
+            return None
+        return str(own) if isinstance(own, str | int) and own != "" and not isinstance(own, bool) else None
+
+
 def _own_or_place(own: Any, batch: Batch, offset: int) -> str:
     if isinstance(own, str | int) and own != "" and not isinstance(own, bool):
         return str(own)
@@ -183,7 +227,7 @@ def _one_line(value: bytes) -> bytes:
     return value.strip(_WHITESPACE).translate(None, b"\r\n")
 
 
-def _wrap_lines(batch: Batch) -> None:
+def wrap_lines(batch: Batch) -> None:
     """Make each line of a text source the message of a record of its own."""
     wrapped = []
     for index, value in enumerate(batch.values):

@@ -185,7 +185,7 @@ def _is_worker(pid: int) -> bool:
         return False
 
 
-def parse_ledgers(lines: Iterable[str]) -> dict[str, Ledger]:
+def parse_ledgers(lines: Iterable[str]) -> dict[str, Ledger]:  # noqa: C901  a row for each
     """Return the ledgers of a closing text.
 
     Raises:
@@ -208,6 +208,8 @@ def parse_ledgers(lines: Iterable[str]) -> dict[str, Ledger]:
                 ledger.dropped[what.removeprefix("dropped by ")] = count
             elif what.startswith("dead-lettered: "):
                 ledger.dead_lettered[what.removeprefix("dead-lettered: ")] = count
+            elif what.startswith("had something hidden: "):
+                ledger.redacted[what.removeprefix("had something hidden: ")] = count
             else:
                 setattr(ledger, _SUMS[what], count)
     assert {each: ledger.in_flight for each, ledger in ledgers.items()} == open_ends

@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import deliver
+from benchmarks import deliver, redact
 from benchmarks.processes import stop
 from benchmarks.stages import shares
 from flows.config import load
@@ -33,6 +33,7 @@ def main() -> None:
                 deliver.compare(kafka.brokers, url, options.records, rules, options.repeats)
                 text = deliver.flow_text(kafka.brokers, url, "unused", rules, "stages")
                 shares(load(text).flow, options.records, options.repeats)
+            redact.cost(options.records, options.repeats)
             deliver.workers(kafka.brokers, url, options.records, options.repeats)
     finally:
         stop(server)

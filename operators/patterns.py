@@ -14,10 +14,10 @@ import re2
 from logweir.errors import LogweirError
 from logweir.settings import Substituted
 
-_OPTIONS = re2.Options()
-_OPTIONS.log_errors = False
+OPTIONS = re2.Options()
+OPTIONS.log_errors = False
 # A set shares one budget. RE2's own 8 MB is for one pattern, and what does not fit would silently not match.
-_OPTIONS.max_mem = 64 << 20
+OPTIONS.max_mem = 64 << 20
 
 _BACKREFERENCE = re.compile(r"\\[1-9]|\(\?P=")
 _LOOKAROUND = re.compile(r"\(\?<?[=!]")
@@ -32,7 +32,7 @@ def check_pattern(pattern: str, flags: str = "") -> None:
         ValueError: Why, in words for the person who wrote it.
     """
     try:
-        re2.compile(with_flags(pattern, flags), _OPTIONS)
+        re2.compile(with_flags(pattern, flags), OPTIONS)
     except re2.error as error:
         # RE2 says what it stumbled on, as bytes.
         detail = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
@@ -82,7 +82,7 @@ class FieldPatterns:
         Raises:
             LogweirError: Together they are too large.
         """
-        patterns = re2.Set.SearchSet(_OPTIONS)
+        patterns = re2.Set.SearchSet(OPTIONS)
         try:
             for pattern in self._numbers:
                 patterns.Add(pattern)

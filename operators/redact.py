@@ -25,14 +25,11 @@ from logweir.errors import LogweirError
 from operators.decode import OwnIds, is_record, wrap_lines
 from operators.escapes import Resolved
 from operators.formats import Format
+from operators.patterns import OPTIONS
 from operators.redact_models import RedactSettings
 from operators.redact_paths import Paths, hint, without
 from operators.redact_patterns import BUILTINS, ESCAPES, Finder
 from operators.redact_tokens import Edit, Token, Tokens, spliced
-
-_OPTIONS = re2.Options()
-_OPTIONS.log_errors = False
-_OPTIONS.max_mem = 64 << 20
 
 HASH_PREFIX = b"hmac:"
 HASH_DIGITS = 32
@@ -306,7 +303,7 @@ def _value(raw: bytes) -> bytes:
 
 def _finder(pattern: str) -> Finder:
     """Return what finds a pattern of one's own, in one value."""
-    compiled = re2.compile(pattern, _OPTIONS)
+    compiled = re2.compile(pattern, OPTIONS)
 
     def find(text: bytes) -> Iterator[tuple[int, int]]:
         return (each.span() for each in compiled.finditer(text) if each.end() > each.start())
@@ -328,7 +325,7 @@ def _searcher(hints: Sequence[str | None]) -> Any:
     if len(known) < len(hints):
         return None
     try:
-        return re2.compile("|".join([ESCAPES, *known]), _OPTIONS).search
+        return re2.compile("|".join([ESCAPES, *known]), OPTIONS).search
     except re2.error as error:
         msg = "redact: the patterns are too large together; use fewer, or shorter repetitions than {1000}"
         raise LogweirError(msg) from error
@@ -336,7 +333,7 @@ def _searcher(hints: Sequence[str | None]) -> Any:
 
 def _signs(hints: Sequence[str]) -> Callable[[bytes], Sequence[int] | None]:
     """Return what tells which of these built-in patterns' hints are found in a text."""
-    signs = re2.Set.SearchSet(_OPTIONS)
+    signs = re2.Set.SearchSet(OPTIONS)
     for each in hints:
         signs.Add(each)
     if not hints:

@@ -9,7 +9,7 @@ import re2
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from logweir.settings import StrictModel, Substituted, nearest
-from operators.patterns import check_pattern
+from operators.patterns import OPTIONS, check_pattern
 from operators.redact_patterns import BUILTINS
 
 Mode = Literal["replace", "hash", "remove"]
@@ -57,7 +57,7 @@ class RedactPattern(StrictModel):
     def _possible(cls, value: Any) -> Any:
         if isinstance(value, str):
             check_pattern(value)
-            if re2.search(value, "") is not None:
+            if re2.search(value, "", OPTIONS) is not None:
                 msg = "is found in empty text, so it would hide nothing anywhere; make it need a character"
                 raise ValueError(msg)
         return value

@@ -17,12 +17,11 @@ from typing import Any
 
 import re2
 
+from operators.patterns import OPTIONS
+
 Span = tuple[int, int]
 """Start and end in bytes."""
 Finder = Callable[[bytes], Iterator[Span]]
-
-_OPTIONS = re2.Options()
-_OPTIONS.log_errors = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ def _any_case(word: str) -> str:
 
 
 def _compile(pattern: str) -> Any:
-    return re2.compile(pattern, _OPTIONS)
+    return re2.compile(pattern, OPTIONS)
 
 
 def _before(text: bytes, start: int) -> bytes:

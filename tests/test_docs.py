@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "SPLUNK_HEC_URL": "http://localhost:8088",
     "SPLUNK_HEC_TOKEN": "token",
     "COLLECTOR_TOKEN": "token",
+    "REDACT_KEY": "0123456789abcdef0123456789abcdef",
     "LOKI_ADDR": "http://localhost:3100",
     "LOKI_PASSWORD": "password",
 }

@@ -32,11 +32,25 @@ _SECRETS = (
     "Authorization: Bearer abc123",
     "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----",
 )
-_PIECES = (*_SECRETS, "@", "1.2.3", "::", "plain words", "\n\tat x", '"quoted"', "\\", "/", "ünï", "😀", "[redacted]", "1")
+_PIECES = (
+    *_SECRETS,
+    "@",
+    "1.2.3",
+    "::",
+    "plain words",
+    "\n\tat x",
+    '"quoted"',
+    "\\",
+    "/",
+    "ünï",
+    "😀",
+    "[redacted]",
+    "1",
+)
 _NUMBERS = ("0", "-1", "1e999", "123456789012345678901234567890", "4111111111111111", "0.4111111111111111", "1.50E+2")
 
 
-def redactor(layout: Format = LOGWEIR, **settings: Any) -> Redactor:
+def redactor(layout: Format = LOGWEIR, /, **settings: Any) -> Redactor:
     """Return a redactor of these settings, written as in a flow file."""
     return Redactor(RedactSettings.model_validate(settings), layout)
 

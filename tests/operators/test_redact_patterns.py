@@ -40,7 +40,12 @@ def test_corpus(each: dict[str, Any]) -> None:
     for part in each["hide"]:
         want = want.replace(part, "[redacted]", 1)
     for text in written(each["text"]):
-        for record in (f'{{"n":1,"m":{text}}}', f'{{ "m" : [{text}, 1e999]}}', f'{{{text}:null}}', f'{{"\\\\":{text}}}'):
+        for record in (
+            f'{{"n":1,"m":{text}}}',
+            f'{{ "m" : [{text}, 1e999]}}',
+            f"{{{text}:null}}",
+            f'{{"\\\\":{text}}}',
+        ):
             raw = record.encode()
             found = hidden(hide, raw)
             if each["hide"]:

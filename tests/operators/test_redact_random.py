@@ -22,7 +22,15 @@ from tests.operators.redact_support import (
 )
 
 HIDE = redactor(patterns=ALL)
-PATHS = (["metadata.password"], ["**.token", "*.user"], ["user.*"], ["a"], ["**"], ["metadata.**.token", "message"], ["*"])
+PATHS = (
+    ["metadata.password"],
+    ["**.token", "*.user"],
+    ["user.*"],
+    ["a"],
+    ["**"],
+    ["metadata.**.token", "message"],
+    ["*"],
+)
 FIELDS = [(paths, redactor(fields=paths)) for paths in PATHS]
 _RECORDS = st.builds(lambda seed: Writer(Random(seed)).record(), st.integers(0, 2**64))
 _CLEAN = st.builds(lambda seed: Writer(Random(seed), secrets=False).record(), st.integers(0, 2**64))

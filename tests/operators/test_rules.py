@@ -213,7 +213,7 @@ def test_patterns_that_are_too_large_together(monkeypatch: pytest.MonkeyPatch) -
     """Patterns that RE2 has no room for are an error when the flow starts, not a rule that never matches."""
     rules = [{"type": "regex", "pattern": f"[^{char}]{{900}}(a|b|c){{900}}x{char}"} for char in "abcdefgh"]
     with monkeypatch.context() as patched:
-        patched.setattr("operators.patterns._OPTIONS.max_mem", 1 << 20)
+        patched.setattr("operators.patterns.OPTIONS.max_mem", 1 << 20)
         with pytest.raises((LogweirError, ValidationError), match="large"):
             Asked(*rules)
 

@@ -18,8 +18,8 @@ from logweir.ledger import Ledger
 from operators.decode import Decoder
 from operators.limiters import Limiters, Question, Summary
 from operators.projection import Projection
-from operators.rule_models import LimiterRule
 from operators.redact import Redactor
+from operators.rule_models import LimiterRule
 from operators.rules import RuleSet, compile_rules, fields_of
 from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters, create_topic
 from sinks.decide import Policy

@@ -185,7 +185,7 @@ def _is_worker(pid: int) -> bool:
         return False
 
 
-def parse_ledgers(lines: Iterable[str]) -> dict[str, Ledger]:  # noqa: C901  a row for each
+def parse_ledgers(lines: Iterable[str]) -> dict[str, Ledger]:
     """Return the ledgers of a closing text.
 
     Raises:

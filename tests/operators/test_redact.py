@@ -249,7 +249,7 @@ def test_counts() -> None:
 
 def test_too_large_patterns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Patterns that don't fit into memory together are refused by name of the setting."""
-    many = [{"name": f"p{number}", "pattern": f"{number}[a-z]{{200}}"} for number in range(99)]
+    many = [{"name": f"p{number}", "pattern": f"{number}[a-z]{{900}}"} for number in range(99)]
     with monkeypatch.context() as patched:
         patched.setattr("operators.patterns.OPTIONS.max_mem", 1 << 20)
         with pytest.raises(LogweirError, match="redact: the patterns are too large together"):

@@ -196,6 +196,7 @@ class TestOutcomes:
             "gaps": 0,
             "dropped": {},
             "dead_lettered": {"bad field": 1},
+            "redacted": {},
             "in_flight": 0,
         }
 

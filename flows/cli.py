@@ -144,6 +144,32 @@ def status(flow: Path, *, as_json: bool) -> None:
         sys.exit(1)
 
 
+@main.command("test")
+@click.argument("flows", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_JSON
+def run_flow_tests(flows: tuple[Path, ...], *, as_json: bool) -> None:
+    """Run the tests that each of FLOWS holds; exit code 1 when one fails."""
+    from flows.config import load
+    from flows.flow_test_run import run_tests
+
+    loaded = [(flow, load(flow).flow) for flow in flows]
+    failed, listed = 0, []
+    for place, flow in loaded:
+        for result in run_tests(flow):
+            failed += bool(result.differences)
+            listed.append({"file": str(place), "name": result.name, "differences": result.differences})
+            if not as_json:
+                click.echo(f"{place}: {result.name}: {'FAILED' if result.differences else 'ok'}")
+                for difference in result.differences:
+                    click.echo(f"  {difference}")
+    if as_json:
+        click.echo(json.dumps({"ok": not failed, "tests": listed}, indent=2))
+    else:
+        click.echo(f"{len(listed)} tests, {failed} failed")
+    if failed:
+        sys.exit(1)
+
+
 @main.command()
 def schema() -> None:
     """Print the JSON Schema of a flow file."""

@@ -26,6 +26,7 @@ from pydantic_core import InitErrorDetails
 from flows.contradictions import contradictions
 from flows.document import Document, Finding, read
 from flows.faults import convert, translate
+from flows.flow_tests import FlowTest
 from flows.sources import SOURCES, load_source
 from flows.sources.base import SourceSettings
 from logweir.errors import ConfigError
@@ -168,6 +169,9 @@ class Flow(StrictModel):
         16_000_000, gt=0, description="The most bytes that a dataflow process holds before its source waits."
     )
     stop_timeout: Duration = Field(25.0, gt=0, description="How long a stop waits for what is in flight.")
+    tests: list[FlowTest] = Field(
+        default_factory=list, description="Records and what should become of them, for `logweir test`."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flows.document import Document, Finding, Path, spell
+from logweir.settings import nearest
 
 _ALONE = ("stdin", "generate")
 """Sources that can be read only once, so that destinations can't each have a reading of their own."""
@@ -18,7 +19,13 @@ def contradictions(document: Document) -> list[Finding]:
     """Return a finding for each contradiction."""
     if not isinstance(document.data, dict):
         return []
-    return [*_source(document), *_destinations(document), *_circles(document), *_duplicate_rules(document)]
+    return [
+        *_source(document),
+        *_destinations(document),
+        *_circles(document),
+        *_duplicate_rules(document),
+        *_tests(document),
+    ]
 
 
 def _source(document: Document) -> Iterator[Finding]:
@@ -54,6 +61,28 @@ def _circles(document: Document) -> Iterator[Finding]:
 
 def _texts(value: Any) -> set[str]:
     return {each for each in value if isinstance(each, str)} if isinstance(value, list) else set()
+
+
+def _tests(document: Document) -> Iterator[Finding]:
+    """A test that names what the flow doesn't have would never find it."""
+    tests, destinations = document.get(("tests",)), document.get(("destinations",))
+    if not isinstance(tests, list) or not isinstance(destinations, dict):
+        return
+    places = [("rules",), *(("destinations", name, "rules") for name in destinations)]
+    rules = {name for place in places for name, _ in _names(document, place)}
+    known = [name for name, each in destinations.items() if isinstance(each, dict) and each.get("enabled") is not False]
+    for index, test in enumerate(tests):
+        if not isinstance(test, dict):
+            continue
+        rule = test.get("rule")
+        if isinstance(rule, str) and rule not in rules:
+            yield document.find(("tests", index, "rule"), f"{rule!r} is no rule of this flow{nearest(rule, rules)}")
+        for part in ("destinations", "delivered"):
+            named = test.get(part)
+            for name in named if isinstance(named, list | dict) else ():
+                if isinstance(name, str) and name not in known:
+                    said = f"{name!r} is no enabled destination of this flow{nearest(name, known)}"
+                    yield document.find(("tests", index, part), said)
 
 
 def _duplicate_rules(document: Document) -> Iterator[Finding]:

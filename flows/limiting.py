@@ -7,6 +7,7 @@ records wait in the process that has read them, and their answers come back to i
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -36,9 +37,17 @@ class LimiterStep(StatefulBatchLogic[Item, Item, dict[str, Any]]):
         rule: The rule.
         limiter: Its number among those of its destination.
         resume: What `snapshot` returned last.
+        clock: Gives the system's time in epoch seconds.
     """
 
-    def __init__(self, rule: LimiterRule, limiter: int, resume: dict[str, Any] | None) -> None:
+    def __init__(
+        self,
+        rule: LimiterRule,
+        limiter: int,
+        resume: dict[str, Any] | None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
         self._limiter = limiter
         self._by_system = rule.clock == "system"
         self._state, longest = _state(rule)
@@ -52,7 +61,7 @@ class LimiterStep(StatefulBatchLogic[Item, Item, dict[str, Any]]):
 
     def on_batch(self, values: list[Item]) -> tuple[list[Item], bool]:
         """Answer questions, and tell what the windows have dropped that close by this."""
-        now = time.time()
+        now = self._clock()
         answers: list[Item] = []
         for value in values:
             if isinstance(value, Summary):

@@ -1,0 +1,42 @@
+"""A flow's own tests as they are written in its file: records, and what should become of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue, model_validator
+
+from logweir.settings import StrictModel
+
+
+class FlowTest(StrictModel):
+    """One test. The limiters begin empty with each."""
+
+    name: str = Field(min_length=1, description="What the test is called.")
+    record: dict[str, JsonValue] | str | None = Field(
+        None, description="One record; as text it is taken as it stands, such as one that is not JSON."
+    )
+    records: list[dict[str, JsonValue] | str] = Field(
+        default_factory=list, description="Several, one after another, instead of `record`."
+    )
+    repeat: int = Field(1, ge=1, le=100_000, description="How often they come.")
+    expect: Literal["delivered", "dropped", "rejected"] | None = Field(
+        None, description="What becomes of each of them at each destination; rejected: it is no record."
+    )
+    rule: str | None = Field(None, description="The rule that drops each of them.")
+    destinations: list[str] | None = Field(
+        None, description="The destinations that get all of them; the others get none."
+    )
+    delivered: int | dict[str, int] | None = Field(
+        None, description="How many each destination gets, or by destination."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> FlowTest:
+        if (self.record is None) == (not self.records):
+            msg = "needs either record or records, and not both"
+            raise ValueError(msg)
+        if self.expect is None and self.rule is None and self.destinations is None and self.delivered is None:
+            msg = "expects nothing: needs expect, rule, destinations or delivered"
+            raise ValueError(msg)
+        return self

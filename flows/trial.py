@@ -1,0 +1,96 @@
+"""Trying a flow's decisions on given records: decode, rules and limiters as they run; nothing is read or sent."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from flows.config import Flow
+from flows.limiting import LimiterStep
+from logweir.batch import Batch
+from operators.decode import Decoder
+from operators.limiters import Buckets, Limiters, Question, Summary, spread
+from operators.projection import Projection
+from operators.rules import compile_rules, fields_of
+
+_ORIGIN = "trial"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of some records at one destination."""
+
+    delivered: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    """By rule."""
+    rejected: Counter[str] = field(default_factory=Counter)
+    """By cause: what is no record."""
+
+
+class Trial:
+    """The decisions of a flow, with empty limiters.
+
+    Args:
+        flow: The flow.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        self._now = time.time()
+        own = {name: flow.own_rules(name) for name in flow.enabled}
+        fields = fields_of([*flow.rules, *(rule for rules in own.values() for rule in rules)])
+        projection = Projection(fields, flow.source.layout())
+        self._decode = Decoder(projection)
+        self._rules = compile_rules(flow.rules, projection)
+        first = len(self._rules.limiters)
+        self._own = {name: compile_rules(rules, projection, first) for name, rules in own.items()}
+        self._limiters = {
+            name: _Limiters(Limiters([*self._rules.limiters, *rules.limiters], projection), self._now)
+            for name, rules in self._own.items()
+        }
+
+    def run(self, values: Sequence[bytes]) -> dict[str, Outcome]:
+        """Return by destination what becomes of these records, which come one after another in the same moment."""
+        outcomes = {name: Outcome() for name in self._own}
+        for number, value in enumerate(values):
+            batch = Batch("trial", 0, [value], [number], arrived=self._now)
+            self._decode(batch)
+            batch = self._rules.filter(batch)
+            for name, outcome in outcomes.items():
+                own = self._own[name].filter(batch.twin())
+                own = self._limiters[name](own)
+                outcome.delivered += len(own)
+                outcome.dropped.update(own.account.dropped)
+                outcome.rejected.update(each.cause for each in own.account.rejected)
+        return outcomes
+
+
+class _Limiters:
+    """The limiters of one destination, asked on the spot."""
+
+    def __init__(self, limiters: Limiters, now: float) -> None:
+        self._limiters = limiters
+        self._now = now
+        self._steps: dict[tuple[int, str], LimiterStep] = {}
+        self._buckets = Buckets()
+
+    def __call__(self, batch: Batch) -> Batch:
+        question = self._limiters.ask(batch, _ORIGIN, self._now)
+        if question is None:
+            return batch
+        parts: list[Question | Summary] = [question]
+        for number in range(len(self._limiters.rules)):
+            parts = [answer for part in parts for answer in self._ask(part, number)]
+        settled = [self._limiters.settle(part) for part in parts if isinstance(part, Question)]
+        return next(each for each in settled if each is not None)
+
+    def _ask(self, part: Question | Summary, number: int) -> list[Question | Summary]:
+        answers: list[Question | Summary] = []
+        for bucket, asked in spread(part, number, self._buckets):
+            step = self._steps.get((number, bucket))
+            if step is None:
+                rule = self._limiters.rules[number]
+                step = self._steps[number, bucket] = LimiterStep(rule, number, None, clock=lambda: self._now)
+            answers += step.on_batch([asked])[0]
+        return answers

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from flows.cli import main
+from flows.config import load
+from flows.flow_test_run import run_tests
+from logweir.errors import ConfigError
+
+FLOW: dict[str, Any] = {
+    "name": "tested",
+    "source": {"type": "stdin"},
+    "rules": [
+        {"name": "Keep errors", "type": "level", "levels": ["error"], "priority": 10},
+        {"name": "No debug", "type": "level", "levels": ["debug"], "action": "exclude"},
+        {"name": "Two a minute", "type": "rate", "max_per_minute": 2, "by": "context.service", "clock": "system"},
+    ],
+    "destinations": {
+        "screen": {"type": "console"},
+        "audit": {
+            "type": "file",
+            "path": "./audit.ndjson",
+            "rules": [{"name": "Only audit", "type": "category", "categories": ["audit"]}],
+        },
+    },
+}
+INFO = {"level": "info", "context": {"service": "a"}}
+
+
+def differences(**test: Any) -> list[str]:
+    """Run one test of the flow and return what is other than expected."""
+    (result,) = run_tests(load(json.dumps({**FLOW, "tests": [{"name": "t", **test}]})).flow)
+    return result.differences
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        {"record": {"level": "debug"}, "expect": "dropped"},
+        {"record": {"level": "debug"}, "rule": "No debug"},
+        {"record": {**INFO, "category": "audit"}, "expect": "delivered"},
+        {"record": {**INFO, "category": "audit"}, "destinations": ["screen", "audit"]},
+        {"record": INFO, "destinations": ["screen"]},
+        {"record": "not JSON", "expect": "rejected"},
+        {"record": INFO, "repeat": 5, "delivered": {"screen": 2, "audit": 0}},
+        {"record": {**INFO, "category": "audit"}, "repeat": 5, "delivered": 2, "rule": "Two a minute"},
+        {"records": [INFO, {**INFO, "context": {"service": "b"}}], "repeat": 2, "destinations": ["screen"]},
+        {"record": {"level": "error"}, "repeat": 9, "delivered": {"screen": 9}},
+    ],
+    ids=lambda test: json.dumps(test)[:60],
+)
+def test_what_is_as_expected(test: dict[str, Any]) -> None:
+    """Rules, limiters and each destination's own rules decide as they do when the flow runs."""
+    assert differences(**test) == []
+
+
+def test_what_is_not() -> None:
+    """The difference says what was expected of which destination, and what was found."""
+    assert differences(record={"level": "debug"}, expect="delivered") == [
+        "screen: expected 1 delivered, found 1 dropped by 'No debug'",
+        "audit: expected 1 delivered, found 1 dropped by 'No debug'",
+    ]
+    assert differences(record=INFO, repeat=3, delivered={"screen": 3}) == [
+        "screen: expected 3 delivered, found 2 delivered, 1 dropped by 'Two a minute'"
+    ]
+    assert differences(record="{}", expect="rejected") == [
+        "screen: expected 1 rejected, found 1 delivered",
+        "audit: expected 1 rejected, found 1 dropped by 'Only audit'",
+    ]
+    assert differences(record=INFO, rule="No debug")[0] == (
+        "screen: expected 1 dropped by 'No debug', found 1 delivered"
+    )
+
+
+def test_each_test_begins_anew() -> None:
+    """What one test has used of a budget, the next has again."""
+    tests = [{"name": str(number), "record": INFO, "repeat": 2, "delivered": {"screen": 2}} for number in range(3)]
+    assert [result.differences for result in run_tests(load(json.dumps({**FLOW, "tests": tests})).flow)] == [[]] * 3
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ({"record": INFO, "rule": "No debugg"}, "'No debugg' is no rule of this flow; did you mean `No debug`?"),
+        ({"record": INFO, "destinations": ["scren"]}, "'scren' is no enabled destination of this flow; did you mean"),
+        ({"record": INFO, "delivered": {"nobody": 1}}, "'nobody' is no enabled destination"),
+        ({"record": INFO}, "expects nothing"),
+        ({"expect": "dropped"}, "needs either record or records"),
+    ],
+)
+def test_a_test_that_could_not_fail_is_refused(test: dict[str, Any], said: str) -> None:
+    """What names nothing of the flow, or expects nothing, is an error of the file."""
+    with pytest.raises(ConfigError) as caught:
+        load(json.dumps({**FLOW, "tests": [{"name": "t", **test}]}))
+    assert said in str(caught.value)
+
+
+def test_command(tmp_path: Path) -> None:
+    """The exit code is 1 when a test fails, 0 when none does, and 2 when a file is wrong."""
+    good, bad, wrong = tmp_path / "good.yaml", tmp_path / "bad.yaml", tmp_path / "wrong.yaml"
+    passing = {"name": "debug goes", "record": {"level": "debug"}, "expect": "dropped"}
+    failing = {"name": "debug stays", "record": {"level": "debug"}, "expect": "delivered"}
+    good.write_text(json.dumps({**FLOW, "tests": [passing]}))
+    bad.write_text(json.dumps({**FLOW, "tests": [passing, failing]}))
+    wrong.write_text(json.dumps({**FLOW, "tests": [{"name": "x"}]}))
+    done = CliRunner().invoke(main, ["test", str(good)])
+    assert (done.exit_code, done.output) == (0, f"{good}: debug goes: ok\n1 tests, 0 failed\n")
+    done = CliRunner().invoke(main, ["test", str(good), str(bad)])
+    assert done.exit_code == 1
+    assert f"{bad}: debug stays: FAILED\n  screen: expected 1 delivered, found 1 dropped by 'No debug'\n" in done.output
+    done = CliRunner().invoke(main, ["test", str(bad), "--json"])
+    assert (done.exit_code, json.loads(done.output)["ok"]) == (1, False)
+    assert CliRunner().invoke(main, ["test", str(wrong)]).exit_code == 2

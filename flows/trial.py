@@ -1,4 +1,4 @@
-"""Trying a flow's decisions on given records: decode, rules and limiters as they run; nothing is read or sent."""
+"""Trying a flow's decisions on given records: redaction, rules and limiters as they run; nothing is read or sent."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from logweir.batch import Batch
 from operators.decode import Decoder
 from operators.limiters import Buckets, Limiters, Question, Summary, spread
 from operators.projection import Projection
+from operators.redact import Redactor
 from operators.rules import compile_rules, fields_of
 
 _ORIGIN = "trial"
@@ -41,6 +42,7 @@ class Trial:
         own = {name: flow.own_rules(name) for name in flow.enabled}
         fields = fields_of([*flow.rules, *(rule for rules in own.values() for rule in rules)])
         projection = Projection(fields, flow.source.layout())
+        self._redact = Redactor(flow.redact, flow.source.layout()) if flow.redact else None
         self._decode = Decoder(projection)
         self._rules = compile_rules(flow.rules, projection)
         first = len(self._rules.limiters)
@@ -55,6 +57,8 @@ class Trial:
         outcomes = {name: Outcome() for name in self._own}
         for number, value in enumerate(values):
             batch = Batch("trial", 0, [value], [number], arrived=self._now)
+            if self._redact is not None:
+                self._redact(batch)
             self._decode(batch)
             batch = self._rules.filter(batch)
             for name, outcome in outcomes.items():

@@ -77,6 +77,14 @@ def test_what_is_not() -> None:
     )
 
 
+def test_rules_see_what_redaction_leaves() -> None:
+    """What is hidden is hidden from the rules of a test too."""
+    rule = {"name": "No mail", "type": "regex", "pattern": "@", "action": "exclude"}
+    test = {"name": "t", "record": {"message": "from jo@example.com"}, "delivered": {"screen": 1}}
+    flow = {**FLOW, "rules": [rule], "redact": {"patterns": ["email"]}, "tests": [test]}
+    assert [result.differences for result in run_tests(load(json.dumps(flow)).flow)] == [[]]
+
+
 def test_each_test_begins_anew() -> None:
     """What one test has used of a budget, the next has again."""
     tests = [{"name": str(number), "record": INFO, "repeat": 2, "delivered": {"screen": 2}} for number in range(3)]

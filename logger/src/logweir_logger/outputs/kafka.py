@@ -40,6 +40,8 @@ DEFAULTS: Mapping[str, Any] = {
     "linger.ms": 50,
     # So long a record may wait for the brokers, then it goes to the fallback.
     "message.timeout.ms": 300_000,
+    # The default, 10 s, would let an outage last that much longer than it does.
+    "reconnect.backoff.max.ms": 2_000,
     # It would write to stderr by itself.
     "log_level": 0,
 }
@@ -92,6 +94,16 @@ class KafkaOutput(Output):
         if when_full not in {"fallback", "drop"}:
             msg = f"when_full must be fallback or drop, got {when_full!r}"
             raise ValueError(msg)
+        if not topic:
+            msg = "topic must be the name of a topic"
+            raise ValueError(msg)
+        if not brokers:
+            msg = "brokers must name at least one, as host:port"
+            raise ValueError(msg)
+        for name, value in (("max_records", max_records), ("max_bytes", max_bytes)):
+            if value < 1:
+                msg = f"{name} must be at least 1, got {value}"
+                raise ValueError(msg)
         for name in settings or {}:
             if name in _OWN:
                 msg = f"`{name}` can't be set under `settings`: {_OWN[name]} instead"
@@ -116,6 +128,10 @@ class KafkaOutput(Output):
         self._producer: Any
         self._produce: Any
         self._renew()
+        # The earlier it is registered, the later it runs: after what the application does at its end.
+        if not _OUTPUTS:
+            atexit.unregister(_exit_all)
+            atexit.register(_exit_all)
         _OUTPUTS.add(self)
 
     def attach(self, fixed: bytes) -> None:
@@ -143,8 +159,9 @@ class KafkaOutput(Output):
         with self._lock:
             accepted = next(self._accepted) - self._looks
             self._looks += 1
-            waiting = 0 if self._producer is None else len(self._producer)
             undelivered = self._undelivered
+            # Its length counts events as well, such as errors.
+            waiting = 0 if self._producer is None else min(len(self._producer), accepted - undelivered)
             return {
                 "accepted": accepted,
                 "delivered": max(0, accepted - waiting - undelivered),
@@ -161,16 +178,16 @@ class KafkaOutput(Output):
         self._write_aside()
         return not left
 
-    def close(self) -> None:
+    def close(self, timeout: float = EXIT_SECONDS) -> None:
         """Wait for the brokers for some seconds, and write to the fallback what they have not taken by then."""
         with self._starting:
             producer, stopping = self._producer, self._stopping
+            self._produce = self._late if self._exiting else self._start
             if producer is None:
                 self._write_aside()
                 return
-            self._produce = self._late if self._exiting else self._start
             self._tell(producer, at_end=True)
-            if producer.flush(EXIT_SECONDS):
+            if producer.flush(timeout):
                 producer.purge()
                 producer.flush(1.0)
             stopping.set()
@@ -227,7 +244,7 @@ class KafkaOutput(Output):
                     target=self._tend, args=(producer, self._stopping), name="logweir-kafka", daemon=True
                 )
                 self._tender.start()
-                _at_exit()
+                _at_end_of_child()
                 self._produce = producer.produce
         self._producer.produce(topic, line)
 
@@ -361,15 +378,15 @@ class KafkaOutput(Output):
         if producer is None and at_end and self._fallback is not None:
             self._fallback.write(line, WARN)
 
-    def exit(self) -> None:
+    def exit(self, timeout: float) -> None:
         """Close for good: the process ends."""
         self._exiting = True
-        self.close()
+        self.close(timeout)
 
 
 _OUTPUTS: WeakSet[KafkaOutput] = WeakSet()
-_registered: list[int] = []
-"""The process that has been told to close the outputs at its end."""
+_told: list[int] = []
+"""The child of multiprocessing that has been told to close the outputs at its end."""
 
 
 def _client_class(settings: Mapping[str, Any]) -> Any:
@@ -397,23 +414,21 @@ def _moment(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{milli % 1000:03d}Z"
 
 
-def _at_exit() -> None:
-    """Close outputs when this process ends, also one of multiprocessing, which passes by what atexit knows."""
-    if os.getpid() in _registered:
-        return
-    _registered[:] = [os.getpid()]
-    atexit.unregister(_exit_all)
-    atexit.register(_exit_all)
+def _at_end_of_child() -> None:
+    """Close outputs when a child of multiprocessing ends, which passes by what atexit knows."""
     process = sys.modules.get("multiprocessing.process")
-    if process is not None and process.parent_process() is not None:
-        from multiprocessing.util import Finalize
+    if process is None or process.parent_process() is None or os.getpid() in _told:
+        return
+    from multiprocessing.util import Finalize
 
-        Finalize(None, _exit_all, exitpriority=0)
+    _told[:] = [os.getpid()]
+    Finalize(None, _exit_all, exitpriority=0)
 
 
 def _exit_all() -> None:
+    deadline = time.monotonic() + EXIT_SECONDS
     for output in list(_OUTPUTS):
-        output.exit()
+        output.exit(max(0.1, deadline - time.monotonic()))
 
 
 def _abandon_all() -> None:

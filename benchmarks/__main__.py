@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import deliver, redact
+from benchmarks import deliver, encode, redact
 from benchmarks.processes import stop
 from benchmarks.stages import shares
 from flows.config import load
@@ -18,7 +18,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", choices=["encode", "redact"], help="What needs no server.")
     options = parser.parse_args()
+    if options.only:
+        (encode.costs if options.only == "encode" else redact.cost)(options.records, options.repeats)
+        return
     command = [sys.executable, "-m", "benchmarks.bulk_server"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
@@ -33,6 +37,7 @@ def main() -> None:
                 deliver.compare(kafka.brokers, url, options.records, rules, options.repeats)
                 text = deliver.flow_text(kafka.brokers, url, "unused", rules, "stages")
                 shares(load(text).flow, options.records, options.repeats)
+            encode.costs(options.records, options.repeats)
             redact.cost(options.records, options.repeats)
             deliver.workers(kafka.brokers, url, options.records, options.repeats)
     finally:

@@ -8,12 +8,13 @@ decode.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from operators.formats import Alternative, Format
 
@@ -29,7 +30,8 @@ class Projection:
     """The Structs, their decoder, and a getter for each logical field.
 
     Args:
-        fields: Logical dotted paths, such as `level` or `context.service`.
+        fields: Logical dotted paths, such as `level` or `context.service`. What begins with a slash, such as
+            `/host/service`, lists members of the record by their own names on the wire, whatever the format.
         layout: Where those fields live in the records of this source.
         identified: Whether `id` is among the fields in any case.
     """
@@ -37,20 +39,28 @@ class Projection:
     def __init__(self, fields: Iterable[str], layout: Format, *, identified: bool = True) -> None:
         self.layout = layout
         self._tree: _Tree = {}
-        for path in sorted({*fields, "id"} if identified else set(fields)):
+        asked = {*fields, "id"} if identified else set(fields)
+        listed = {path for path in asked if path.startswith("/")}
+        for path in sorted(asked - listed):
             for alternative in layout.wire(path):
                 # A level or an id that is a list or an object is none, and could not be looked up in a table.
                 scalar = path in {"level", "id"} and alternative.convert is None
                 _plant(self._tree, alternative.path, _SCALAR if scalar else Any)
-        self._type, self.build = _compile(self._tree, "record")
+        members = {name for path in listed for name in path[1:].split("/")} - self._tree.keys()
+        self._tree.update(dict.fromkeys(members, Any))
+        self._type, self.build = _compile(self._tree, "record", members)
         self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(self._type).decode
 
     def getter(self, path: str) -> Getter:
         """Return the function that reads this logical field from a projected record; None where it is missing.
 
+        Of a list of members it gives a tuple; UNSET stands for one that is missing, unless a logical field lives there.
+
         Raises:
             KeyError: The path was not among the projection's fields.
         """
+        if path.startswith("/"):
+            return attrgetter(*map(_attribute, path[1:].split("/")))
         getters = [self._read(alternative) for alternative in self.layout.wire(path)]
         if len(getters) == 1:
             return getters[0]
@@ -113,11 +123,18 @@ def _attribute(key: str) -> str:
     return "f_" + "".join(char if char.isascii() and char.isalnum() else f"_{ord(char)}_" for char in key)
 
 
-def _compile(tree: _Tree, name: str) -> tuple[type[msgspec.Struct], Callable[[Any], Any]]:
-    """Return the Struct type of a tree and the function that builds it from a decoded JSON value of any type."""
+def _compile(tree: _Tree, name: str, members: Container[str] = ()) -> tuple[type[msgspec.Struct], Callable[[Any], Any]]:
+    """Return the Struct type of a tree and the function that builds it from a decoded JSON value of any type.
+
+    Args:
+        tree: The tree.
+        name: Of the type.
+        members: The leaves that are UNSET where they are missing; others are None.
+    """
+    missing = {key: UNSET if key in members else None for key in tree}
     leaves = {key: kind for key, kind in tree.items() if not isinstance(kind, dict)}
     branches = {key: _compile(branch, key) for key, branch in tree.items() if isinstance(branch, dict)}
-    fields: list[Any] = [(_attribute(key), kind, None) for key, kind in leaves.items()]
+    fields: list[Any] = [(_attribute(key), kind, missing[key]) for key, kind in leaves.items()]
     for key, (kind, _) in branches.items():
         # Struct() with every field missing stands in for a parent that isn't there, so getters need no test for it.
         # `repeat` gives the one instance without a Python call.
@@ -127,7 +144,7 @@ def _compile(tree: _Tree, name: str) -> tuple[type[msgspec.Struct], Callable[[An
 
     def build(value: Any) -> Any:
         source: Mapping[str, Any] = value if isinstance(value, dict) else {}
-        values = {_attribute(key): _leaf(source.get(key), kind) for key, kind in leaves.items()}
+        values = {_attribute(key): _leaf(source.get(key, missing[key]), kind) for key, kind in leaves.items()}
         values.update({_attribute(key): make(source.get(key)) for key, (_, make) in branches.items()})
         return struct(**values)
 

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import msgspec
 import orjson
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Raw
 from pydantic import Field, field_validator
 
 from logweir.batch import Batch
@@ -100,7 +100,7 @@ class Datadog(CommonDestination):
 
     def fields(self) -> set[str]:
         """Return what a log's reserved attributes come from."""
-        return {"timestamp", "message", *_HEAD_FIELDS, *_TRACE_FIELDS}
+        return {"timestamp", "message", _RESERVED, *_HEAD_FIELDS, *_TRACE_FIELDS}
 
     def open(self, getter: Callable[[str], Getter], resume: Any, partition: int = 0) -> DatadogDestination:
         """Return the destination; it connects with the first request."""
@@ -110,19 +110,8 @@ class Datadog(CommonDestination):
 
 _HEAD_FIELDS = ("level", "context.service", "context.host", "context.environment", "context.version")
 _TRACE_FIELDS = ("trace.traceId", "trace.spanId")
-
-
-class _Reserved(msgspec.Struct, gc=False):
-    """What a record may say itself of what is put before it. It skips all else, so it takes every valid record."""
-
-    ddsource: Raw | UnsetType = UNSET
-    ddtags: Raw | UnsetType = UNSET
-    hostname: Raw | UnsetType = UNSET
-    service: Raw | UnsetType = UNSET
-    status: Raw | UnsetType = UNSET
-    trace: Raw | UnsetType = msgspec.field(name="dd.trace_id", default=UNSET)
-    span: Raw | UnsetType = msgspec.field(name="dd.span_id", default=UNSET)
-    dd: Raw | UnsetType = UNSET
+_RESERVED = "/ddsource/ddtags/hostname/service/status/dd.trace_id/dd.span_id/dd"
+"""What a record may say itself of what is put before it."""
 
 
 class _Native(msgspec.Struct, gc=False):
@@ -132,8 +121,7 @@ class _Native(msgspec.Struct, gc=False):
     timestamp: Any = None
 
 
-_reserved = msgspec.json.Decoder(_Reserved).decode
-_NOTHING_RESERVED = _Reserved()
+_NOTHING_RESERVED = (UNSET,) * len(_RESERVED[1:].split("/"))
 _native = msgspec.json.Decoder(_Native).decode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -185,6 +173,7 @@ class DatadogDestination:
         self._truncate = settings.oversize == "truncate"
         self._timestamp, self._message = getter("timestamp"), getter("message")
         self._head_getters = [getter(name) for name in _HEAD_FIELDS]
+        self._reserved = getter(_RESERVED)
         self._trace, self._span = (getter(name) for name in _TRACE_FIELDS)
         self._heads = Heads(_Attributes(settings).head)
         self._window = TimeWindow(PAST_SECONDS, FUTURE_SECONDS, refuse=settings.time_window == "dead_letter")
@@ -261,7 +250,7 @@ class DatadogDestination:
         They say one of these themselves, or have their message or time where Datadog doesn't look.
         """
         times, messages = map(self._timestamp, records.records), list(map(self._message, records.records))
-        reserved = list(map(_reserved, records.values))
+        reserved = list(map(self._reserved, records.records))
         count = len(reserved)
         with suppress(TypeError, IndexError):
             if (

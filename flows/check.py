@@ -48,7 +48,7 @@ def warnings(loaded: LoadedFlow) -> list[Finding]:
     """Return a warning for each thing that can never act, in the file's order."""
     document, flow = loaded.document, loaded.flow
     shared = _place(flow.rules, ("rules",))
-    own = {name: _place(flow.own_rules(name), ("destinations", name, "rules")) for name in flow.enabled}
+    own = {name: _place(flow.declared_rules(name), ("destinations", name, "rules")) for name in flow.enabled}
     kinds = _kinds([*shared, *(placed for some in own.values() for placed in some)])
     found, passing = _judge(document, shared, kinds)
     found += _same_files(loaded)

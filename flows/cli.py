@@ -150,7 +150,7 @@ def status(flow: Path, *, as_json: bool) -> None:
 def run_flow_tests(flows: tuple[Path, ...], *, as_json: bool) -> None:
     """Run the tests that each of FLOWS holds; exit code 1 when one fails."""
     from flows.config import load
-    from flows.flow_test_run import run_tests
+    from flows.trials import run_tests
 
     loaded = [(flow, load(flow).flow) for flow in flows]
     failed, listed = 0, []

@@ -25,15 +25,15 @@ from pydantic_core import InitErrorDetails
 
 from flows.contradictions import contradictions
 from flows.document import Document, Finding, read
+from flows.expectations import FlowTest
 from flows.faults import convert, translate
-from flows.flow_tests import FlowTest
 from flows.sources import SOURCES, load_source
 from flows.sources.base import SourceSettings
 from logweir.errors import ConfigError
 from logweir.settings import StrictModel, Substituted, fault, nearest
 from logweir.units import Bytes, Duration
 from operators.redact_models import RedactSettings
-from operators.rule_models import Rule
+from operators.rule_models import BaseRule, Condition, Rule, Sampling, routing_rules
 from sinks import SINKS, load_sink
 from sinks.settings import CommonDestination
 
@@ -42,6 +42,14 @@ _LISTEN = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]*):(\d{1,5})")
 _MAX_PORT = 65535
 
 _RULES: TypeAdapter[list[Rule]] = TypeAdapter(list[Rule])
+_CONDITIONS: TypeAdapter[list[Condition]] = TypeAdapter(list[Condition])
+_SAMPLING: TypeAdapter[Sampling | None] = TypeAdapter(Sampling | None)
+_READERS = {
+    "rules": _RULES.validate_python,
+    "when": _CONDITIONS.validate_python,
+    "sampling": _SAMPLING.validate_python,
+}
+"""What a destination's settings are read by that are the operators'."""
 
 
 def _name(value: str) -> str:
@@ -183,9 +191,17 @@ class Flow(StrictModel):
             {"dead_letter": {"topic_prefix": "dead."}, "isolation": "destination", **data} if kind == "kafka" else data
         )
 
-    def own_rules(self, destination: str) -> list[Rule]:
-        """Return the rules that are asked of this destination, after the flow's; the disabled ones too."""
+    def declared_rules(self, destination: str) -> list[Rule]:
+        """Return the `rules` of this destination, the disabled ones too."""
         return _RULES.validate_python(self.destinations[destination].rules)
+
+    def own_rules(self, destination: str) -> list[BaseRule]:
+        """Return all rules that are asked of this destination, after the flow's: its `when` and `sampling` too."""
+        settings, declared = self.destinations[destination], self.declared_rules(destination)
+        highest = max((rule.priority for rule in declared), default=0)
+        when = _CONDITIONS.validate_python(settings.when)
+        sampling = None if settings.sampling is None else Sampling.model_validate(settings.sampling)
+        return [*declared, *routing_rules(destination, when, sampling, highest)]
 
     @property
     def enabled(self) -> dict[str, CommonDestination]:
@@ -253,7 +269,7 @@ def build(document: Document) -> tuple[Flow | None, list[Finding]]:
         return None, findings
     while True:
         try:
-            flow = Flow.model_validate(document.data, context={"rules": _RULES.validate_python})
+            flow = Flow.model_validate(document.data, context=_READERS)
         except ValidationError as error:
             if convert(document, error):
                 continue

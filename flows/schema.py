@@ -10,6 +10,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from flows.config import Flow
 from flows.sources import SOURCES, load_source
 from logweir.settings import StrictModel
+from operators.rule_models import Condition, Sampling
 from sinks import SINKS, load_sink
 
 _REF = "#/$defs/"
@@ -26,7 +27,7 @@ def flow_schema(*, variables: bool = True) -> dict[str, Any]:
     sources = {name: load_source(name) for name in sorted(SOURCES)}
     sinks = {name: load_sink(name) for name in sorted(SINKS)}
     mode: JsonSchemaMode = "validation"
-    models: list[type[StrictModel]] = [Flow, *sources.values(), *sinks.values()]
+    models: list[type[StrictModel]] = [Flow, Condition, Sampling, *sources.values(), *sinks.values()]
     references, whole = models_json_schema([(model, mode) for model in models], ref_template=_REF + "{model}")
     named = {references[model, mode]["$ref"]: f"{_REF}source_{name}" for name, model in sources.items()}
     named |= {references[model, mode]["$ref"]: f"{_REF}destination_{name}" for name, model in sinks.items()}
@@ -43,7 +44,14 @@ def flow_schema(*, variables: bool = True) -> dict[str, Any]:
         if key not in ("patternProperties", "propertyNames")
     } | {"additionalProperties": _choice("destination_", sinks)}
     for name in sinks:
-        definitions[f"destination_{name}"]["properties"]["rules"]["items"] = properties["rules"]["items"]
+        own = definitions[f"destination_{name}"]["properties"]
+        own["rules"]["items"] = properties["rules"]["items"]
+        own["when"]["items"] = {"$ref": references[Condition, mode]["$ref"]}
+        own["sampling"] = {
+            "anyOf": [{"$ref": references[Sampling, mode]["$ref"]}, {"type": "null"}],
+            "default": None,
+            "description": own["sampling"]["description"],
+        }
     for name in [*(f"source_{name}" for name in sources), *(f"destination_{name}" for name in sinks)]:
         required = definitions[name].setdefault("required", [])
         definitions[name]["required"] = list(dict.fromkeys(["type", *required]))

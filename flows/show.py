@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flows.config import Flow
+from operators.rule_models import BaseRule
 
 MASK = "**********"
 
@@ -50,7 +51,7 @@ def overview(flow: Flow) -> str:
         for name, each in flow.destinations.items()
     ]
     parts = [table(("DESTINATION", "TYPE", "ENABLED", "RULES", "ON FAILURE"), destinations)]
-    placed = [("all", rule) for rule in flow.rules]
+    placed: list[tuple[str, BaseRule]] = [("all", rule) for rule in flow.rules]
     placed += [(name, rule) for name in flow.destinations for rule in flow.own_rules(name)]
     # A destination's own rules are asked after all of the flow's.
     placed.sort(key=lambda pair: (pair[0] != "all", -pair[1].priority))
@@ -58,7 +59,7 @@ def overview(flow: Flow) -> str:
         (
             str(rule.priority),
             rule.name,
-            rule.type,
+            str(getattr(rule, "type", "")),
             getattr(rule, "action", "limit"),
             "yes" if rule.enabled else "no",
             where,

@@ -23,6 +23,7 @@ from operators.rule_models import (
     LimiterRule,
     RegexRule,
     SampleRule,
+    WhenRule,
 )
 from operators.values import SCALARS, comparison, key_bytes
 
@@ -97,13 +98,16 @@ def _branch(rule: BaseRule, projection: Projection, identify: Identify) -> Branc
             return _field(rule, projection.getter(rule.field))
         case SampleRule():
             return _sample(rule, projection, identify)
+        case WhenRule():
+            tests = _conditions(rule.conditions, projection)
+            return _tested(lambda record: not all(test(record) for test in tests))
     raise AssertionError(rule)
 
 
 def _limited(rule: LimiterRule, projection: Projection, number: int) -> Branch:
     """Return the branch that asks for this limiter wherever the record passes in the end."""
     asked = 1 << number + LIMITERS_SHIFT
-    tests = [_condition(each, projection.getter(each.field)) for each in rule.when]
+    tests = _conditions(rule.when, projection)
 
     def branch(level: str | None, passed: Step, over: Step) -> Step:  # noqa: ARG001
         if rule.levels is not None and level not in rule.levels:
@@ -134,6 +138,11 @@ def always(code: int) -> Step:
 def settled(step: Step) -> int | None:
     """Return the code that a step gives for every record; None where that depends."""
     return getattr(step, "code", None)
+
+
+def _conditions(conditions: Sequence[Condition], projection: Projection) -> list[Callable[[Any], bool]]:
+    """Return the test of each."""
+    return [_condition(each, projection.getter(each.field)) for each in conditions]
 
 
 def _condition(condition: Condition, get: Getter) -> Callable[[Any], bool]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from logweir.record import LevelTable
 from operators.projection import Projection
-from operators.rule_models import BaseRule, CategoryRule, FieldRule, LevelRule, RegexRule, SampleRule
+from operators.rule_models import BaseRule, CategoryRule, FieldRule, LevelRule, RegexRule, SampleRule, WhenRule
 from operators.values import SCALARS
 
 _SHOWN = 80
@@ -68,7 +68,9 @@ def _nothing(rules: Sequence[BaseRule]) -> str:
     return "no rule objects"
 
 
-def _reason(rule: BaseRule, dropped: bool, projection: Projection, record: Any, identity: str) -> str:
+def _reason(  # noqa: PLR0911  one for each type of rule
+    rule: BaseRule, dropped: bool, projection: Projection, record: Any, identity: str
+) -> str:
     # A gate drops what doesn't match; everything else decides about what does.
     matched = not (dropped and getattr(rule, "action", None) == "include")
     match rule:
@@ -82,9 +84,18 @@ def _reason(rule: BaseRule, dropped: bool, projection: Projection, record: Any, 
         case RegexRule():
             value = projection.getter(rule.field)(record)
             return _matching_reason(rule.field, value, matched, f"/{rule.pattern}/{rule.flags}")
+        case WhenRule():
+            return _unmet(rule, projection, record)
         case SampleRule():
             return _sample_reason(rule, projection, record, identity)
     return "it says so"
+
+
+def _unmet(rule: WhenRule, projection: Projection, record: Any) -> str:
+    """Return what a destination's `when` asks for and the record doesn't have."""
+    asked = [f"{each.field} {each.operator} {_shown(each.value)}" for each in rule.conditions]
+    found = [f"{each.field} is {_shown(projection.getter(each.field)(record))}" for each in rule.conditions]
+    return f"{', '.join(found)}, and it takes {' and '.join(asked)}"
 
 
 def _level_reason(rule: LevelRule, matched: bool, projection: Projection, record: Any) -> str:

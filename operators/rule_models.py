@@ -6,6 +6,7 @@ What they mean together (tiers, gates, exclusions) is in `operators.rules`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
@@ -259,6 +260,44 @@ class DedupeRule(LimiterRule):
     window: Duration = Field(
         ge=1, le=86_400, description="How long after the first one the others are dropped, in whole seconds."
     )
+
+
+class WhenRule(BaseRule):
+    """Drops what does not meet all of some conditions: a destination's `when`."""
+
+    type: Literal["when"] = "when"
+    action: Literal["exclude"] = "exclude"
+    conditions: list[Condition]
+
+
+class Sampling(StrictModel):
+    """A destination's `sampling`."""
+
+    rate: float = Field(ge=0, le=1, description="The share that passes: 0 for none, 0.1 for a tenth, 1 for all.")
+    levels: list[Level] | None = Field(
+        default=None, min_length=1, description="The levels that are sampled; others pass untouched. All when left out."
+    )
+
+
+def routing_rules(
+    destination: str, when: Sequence[Condition], sampling: Sampling | None, highest: int
+) -> list[BaseRule]:
+    """Return the rules that a destination's `when` and `sampling` stand for.
+
+    Args:
+        destination: Its name, which the rules are counted by.
+        when: What a record has to meet, whatever the destination's other rules say.
+        sampling: Like a sample rule after those.
+        highest: The highest priority of the destination's other rules.
+    """
+    rules: list[BaseRule] = []
+    if when:
+        rules.append(WhenRule(name=f"{destination}: when", conditions=list(when), priority=highest + 1))
+    if sampling is not None:
+        name = f"{destination}: sampling"
+        sample = SampleRule(name=name, type="sample", sample_rate=sampling.rate, sample_levels=sampling.levels)
+        rules.append(sample)
+    return rules
 
 
 Rule = Annotated[

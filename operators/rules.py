@@ -38,6 +38,7 @@ from operators.rule_models import (
     RegexRule,
     Rule,
     SampleRule,
+    WhenRule,
 )
 
 __all__ = [
@@ -80,6 +81,8 @@ def fields_of(rules: Iterable[BaseRule]) -> set[str]:
             case SampleRule():
                 fields.add("trace.traceId")
                 fields.update(["level"] if rule.sample_levels else [], [rule.by] if rule.by else [])
+            case WhenRule():
+                fields.update(each.field for each in rule.conditions)
             case LimiterRule():
                 fields.update(["level"] if rule.levels else [], rule.by_fields, [each.field for each in rule.when])
                 fields.update(["timestamp"] if rule.clock == "event" else [])

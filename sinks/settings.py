@@ -72,6 +72,12 @@ class CommonDestination(StrictModel):
     rules: list[SerializeAsAny[StrictModel]] = Field(
         default_factory=list, description="Rules for this destination alone, beside those of the flow."
     )
+    when: list[SerializeAsAny[StrictModel]] = Field(
+        default_factory=list, description="Only records that meet all of these conditions go here."
+    )
+    sampling: SerializeAsAny[StrictModel] | None = Field(
+        None, description="The share of them that goes here; a short form of a rule of type sample."
+    )
     batch: BatchSettings = Field(default_factory=BatchSettings, description="When a request is sent.")
     retry: RetrySettings = Field(default_factory=RetrySettings, description="How a request is tried again.")
     on_failure: Literal["hold", "dead_letter"] = Field(
@@ -101,11 +107,11 @@ class CommonDestination(StrictModel):
         """
         raise NotImplementedError
 
-    @field_validator("rules", mode="before")
+    @field_validator("rules", "when", "sampling", mode="before")
     @classmethod
     def _rules(cls, value: Any, info: ValidationInfo) -> Any:
-        # Sinks don't know the operators: who composes both hands in the reader of rules.
-        reader = (info.context or {}).get("rules")
+        # Sinks don't know the operators: who composes both hands in the readers of rules.
+        reader = (info.context or {}).get(info.field_name)
         return reader(value) if reader else value
 
     @model_validator(mode="before")

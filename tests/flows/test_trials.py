@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from flows.cli import main
 from flows.config import load
-from flows.flow_test_run import run_tests
+from flows.trials import run_tests
 from logweir.errors import ConfigError
 
 FLOW: dict[str, Any] = {

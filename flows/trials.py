@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from flows.config import Flow
-from flows.flow_tests import FlowTest
+from flows.expectations import FlowTest
 from flows.trial import Outcome, Trial
 
 

@@ -265,9 +265,9 @@ class DedupeRule(LimiterRule):
 class WhenRule(BaseRule):
     """Drops what does not meet all of some conditions: a destination's `when`."""
 
-    type: Literal["when"] = "when"
-    action: Literal["exclude"] = "exclude"
-    conditions: list[Condition]
+    type: Literal["when"] = Field(default="when", description="Asks whether a destination wants a record.")
+    action: Literal["exclude"] = Field(default="exclude", description="What it does with those it doesn't want.")
+    conditions: list[Condition] = Field(description="What a record has to meet.")
 
 
 class Sampling(StrictModel):

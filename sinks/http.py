@@ -16,11 +16,13 @@ from sinks.unreached import explain
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 """A request that isn't answered within this time is sent again."""
+_CREDENTIALS = {"authorization", "dd-api-key"}
+"""Headers whose values are secret, names in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer: its status, its headers (names in lower case) and its whole body."""
+    """An answer: its status, its headers (names in lower case) and its whole body, without credentials in it."""
 
     status: int
     headers: Mapping[str, str]
@@ -57,7 +59,7 @@ class HttpClient:
         headers: Sent with every request.
         verify: Whether the certificate is checked.
         connections: The most requests at once, beside a health check.
-        timeout: Seconds to wait for an answer.
+        timeout: Seconds to wait for an answer; ANSWER_SECONDS when left out.
         setting: Name of the setting that the address comes from, for what a person is told.
     """
 
@@ -68,7 +70,7 @@ class HttpClient:
         *,
         verify: bool = True,
         connections: int = 4,
-        timeout: float = ANSWER_SECONDS,
+        timeout: float | None = None,
         setting: str = "url",
     ) -> None:
         # Here, not above: `logweir check` reads settings and sends nothing.
@@ -76,13 +78,14 @@ class HttpClient:
 
         self._url = url.rstrip("/")
         self._setting = setting
+        self._secrets = _secrets(headers)
         self._client = httpx.Client(
             headers=dict(headers),
             verify=verify,
             http2=False,
             # One more for a health check beside the senders, which would else wait for one of theirs.
             limits=httpx.Limits(max_connections=connections + 1, max_keepalive_connections=connections),
-            timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
+            timeout=httpx.Timeout(timeout or ANSWER_SECONDS, connect=CONNECT_SECONDS),
         )
 
     def request(
@@ -97,7 +100,11 @@ class HttpClient:
             return Retry(f"unreadable answer: {error}")
         except (httpx.TransportError, httpx.InvalidURL) as error:
             return explain(error, self._url, self._setting)
-        response = Response(answer.status_code, answer.headers, answer.content)
+        found = answer.content
+        # Some receivers, and proxies, repeat a request in their answer.
+        for secret in self._secrets + _secrets(headers or {}):
+            found = found.replace(secret, b"***")
+        response = Response(answer.status_code, answer.headers, found)
         # The answer's stream points back to the answer, which holds the request's body. Workers look for such cycles
         # so seldom that the bodies would fill the memory.
         answer.stream = httpx.ByteStream(b"")
@@ -106,3 +113,9 @@ class HttpClient:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def _secrets(headers: Mapping[str, str]) -> list[bytes]:
+    """Return what must not be shown of these headers: a credential, also without the scheme before it."""
+    values = [value for name, value in headers.items() if name.lower() in _CREDENTIALS]
+    return [part.encode() for value in values for part in (value, value.rpartition(" ")[2]) if part]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from logweir.librdkafka import LibrdkafkaSettings, without_secrets
-from sinks.destination import Delivered, Hold, Outcome, Partial, Retry, TooLarge
+from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
 
 TOO_LARGE = "MSG_SIZE_TOO_LARGE"
 ALONE_TOO_LARGE = "logweir: larger than the producer takes"
@@ -34,8 +34,13 @@ _MENDING = {
     "INVALID_REQUIRED_ACKS": "check the topic's min.insync.replicas",
 }
 """What a person has to mend."""
-_REFUSED = {"INVALID_RECORD", "INVALID_TIMESTAMP", "INVALID_MSG_SIZE", "_BAD_MSG"}
-"""What is wrong with the record itself, such as one without a key for a compacted topic."""
+_REFUSED = {"INVALID_RECORD", "INVALID_TIMESTAMP", "INVALID_MSG_SIZE"}
+"""What is wrong with a record, such as one without a key for a compacted topic.
+
+Where it is the only one of its batch, all of the batch are told so; where there are more, the others are told that
+they failed with them. So only a record that was sent alone is known to be at fault.
+"""
+_WITH_ANOTHER = "_INVALID_DIFFERENT_RECORD"
 _UNTOLD = {"_MSG_TIMED_OUT", "_PURGE_QUEUE", "_PURGE_INFLIGHT", "_FATAL", "_TIMED_OUT", "_TRANSPORT", "_FAIL"}
 """These say that a record wasn't acknowledged, not why: what the client has said of its connections may."""
 
@@ -111,15 +116,17 @@ def read_failures(failed: Mapping[int, Failure], trouble: Failure | None, count:
         return Delivered()
     rejected: dict[int, tuple[str, str]] = {}
     large: list[int] = []
+    suspect: list[int] = []
     again: list[int] = []
     reason = issue = ""
+    accused = next((failure for failure in failed.values() if failure.name in _REFUSED), None)
     for index, failure in failed.items():
         if failure.name == ALONE_TOO_LARGE:
             rejected[index] = ("record too large", failure.said)
         elif failure.name == TOO_LARGE:
             large.append(index)
-        elif failure.name in _REFUSED:
-            rejected[index] = (f"rejected: {failure.name}", failure.said)
+        elif failure.name in _REFUSED or (accused and failure.name == _WITH_ANOTHER):
+            suspect.append(index)
         else:
             again.append(index)
             outcome = failure.outcome(trouble)
@@ -127,11 +134,12 @@ def read_failures(failed: Mapping[int, Failure], trouble: Failure | None, count:
                 issue = issue or outcome.issue
             else:
                 reason = reason or outcome.reason
-    if len(large) == count:
+    unread = [*large, *suspect]
+    if len(unread) == count:
         # The broker looks at batches: which of their records is at fault shows once each is alone.
-        return TooLarge(failed[large[0]].said)
-    if len(again) + len(large) == count:
+        return Invalid(f"rejected: {accused.name}", accused.said) if accused else TooLarge(failed[large[0]].said)
+    if len(again) + len(unread) == count:
         return Hold(issue) if issue else Retry(reason)
-    # The large ones alone are sent at once, and split if they are refused again: this was no attempt of theirs.
-    after = 0.0 if large and not again else None
-    return Partial(rejected, tuple(sorted([*again, *large])), "" if issue else reason, after, issue)
+    # Those alone are sent at once, and split if they are refused again: this was no attempt of theirs.
+    after = 0.0 if unread and not again else None
+    return Partial(rejected, tuple(sorted([*again, *unread])), "" if issue else reason, after, issue)

@@ -84,7 +84,7 @@ class Producer:
         self.troubles.forget()
         failed = self._hand_over(topic, values, keys, headers)
         self._wait()
-        failed |= self._read_reports(values, keys, headers)
+        failed |= self._read_reports(values, keys)
         # What timed out may have been written after all: without its connection, nothing of it can come late.
         self.spent |= self.troubles.fatal or any(failure.name.startswith("_") for failure in failed.values())
         return failed
@@ -153,19 +153,15 @@ class Producer:
                 # Only what was never sent is given up. What is on its way is still waited for.
                 self._client.purge(in_queue=True, in_flight=False)
 
-    def _read_reports(
-        self, values: Sequence[bytes], keys: Sequence[bytes | None], headers: Sequence[Any]
-    ) -> dict[int, Failure]:
-        """Return the reported failures by index. Equal records are interchangeable."""
+    def _read_reports(self, values: Sequence[bytes], keys: Sequence[bytes | None]) -> dict[int, Failure]:
+        """Return the reported failures by index. Equal records are interchangeable; reports come without headers."""
         if not self._reported:
             return {}
         indexes: dict[Any, list[int]] = {}
         for index, value in enumerate(values):
-            key = value, keys[index] if keys else None, tuple(headers[index]) if headers else ()
-            indexes.setdefault(key, []).append(index)
+            indexes.setdefault((value, keys[index] if keys else None), []).append(index)
         failed = {}
         for error, message in self._reported:
-            key = message.value(), message.key(), tuple(message.headers() or ())
-            failed[indexes[key].pop()] = self.troubles.read(error)
+            failed[indexes[message.value(), message.key()].pop()] = self.troubles.read(error)
         self._reported.clear()
         return failed

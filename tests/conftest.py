@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,15 @@ from tests.servers.kafka import Kafka
 from tests.servers.maven import ServersUnavailable
 from tests.servers.opensearch import OpenSearch
 from tests.servers.process import JavaServer
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the fault matrix, as far as this run has filled it."""
+    matrix = sys.modules.get("tests.sinks.conformance.matrix")
+    if matrix and matrix.SEEN:
+        terminalreporter.section("fault matrix")
+        for line in matrix.terminal():
+            terminalreporter.write_line(line)
 
 
 def start(server: JavaServer) -> None:

@@ -6,6 +6,7 @@ import json
 import socket
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -52,6 +53,8 @@ class CloudServer:
         self.fault: Answer | None = None
         """How all are answered once the script is at its end."""
         self.requests = 0
+        self.arrivals: list[float] = []
+        """Seconds of the monotonic clock, when each request came."""
         self.violations: list[str] = []
         """Requests that no client of ours may ever send."""
         self.lock = threading.Lock()
@@ -73,6 +76,7 @@ class CloudServer:
         """Return the planted answer, else the server's own."""
         with self.lock:
             self.requests += 1
+            self.arrivals.append(time.monotonic())
             planted = self.script.popleft() if self.script else self.fault
         if planted is not None:
             return planted

@@ -21,9 +21,15 @@ from confluent_kafka.admin import (
     AclOperation,
     AclPermissionType,
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
     NewTopic,
     ResourcePatternType,
     ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
 )
 
 from tests.servers import maven
@@ -41,6 +47,7 @@ USERNAME = "logweir"
 PASSWORD = "planted-password"  # of a broker that lives as long as the test
 OTHER_USERNAME = "other"
 DEVELOPMENT_PORT = 9092
+_SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 DEVELOPMENT_TOPIC = "logs"
 
 
@@ -49,8 +56,8 @@ def prepare() -> Path:
     return maven.jars("kafka", ARTIFACTS)
 
 
-def _properties(data: Path, ports: tuple[int, int, int], *, create: bool) -> str:
-    plain, sasl, controller = ports
+def _properties(data: Path, ports: tuple[int, int, int, int, int], *, create: bool) -> str:
+    plain, sasl, controller, behind, proxy = ports
     own = f"PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl}"
     login = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USERNAME}="{PASSWORD}"'
     login += f' user_{OTHER_USERNAME}="{PASSWORD}";'
@@ -58,13 +65,19 @@ def _properties(data: Path, ports: tuple[int, int, int], *, create: bool) -> str
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-        "listeners": f"{own},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": own,
-        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
+        "listeners": f"{own},PROXY://127.0.0.1:{behind},CONTROLLER://127.0.0.1:{controller}",
+        # Whoever asks by way of a proxy is sent to the proxy for all else.
+        "advertised.listeners": f"{own},PROXY://127.0.0.1:{proxy}",
+        "listener.security.protocol.map": (
+            "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,PROXY:SASL_PLAINTEXT"
+        ),
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
-        "sasl.enabled.mechanisms": "PLAIN",
+        "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
         "listener.name.sasl_plaintext.plain.sasl.jaas.config": login,
+        "listener.name.proxy.plain.sasl.jaas.config": login,
+        "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config": _SCRAM,
+        "listener.name.proxy.scram-sha-256.sasl.jaas.config": _SCRAM,
         # Whatever no rule is about is allowed, and those who don't log in may do everything.
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "true",
@@ -111,12 +124,15 @@ class Kafka(JavaServer):
     def __init__(self, port: int | None = None, data: Path | None = None, *, create: bool = True) -> None:
         super().__init__(data)
         self._create = create
-        plain, sasl, controller = free_ports(3)
-        self._ports = (port or plain, sasl, controller)
+        plain, sasl, controller, behind, proxy = free_ports(5)
+        self._ports = (port or plain, sasl, controller, behind, proxy)
         self.brokers = f"127.0.0.1:{self._ports[0]}"
         """For clients without authentication."""
         self.sasl_brokers = f"127.0.0.1:{sasl}"
-        """For clients with `security.protocol=SASL_PLAINTEXT` and `sasl.mechanism=PLAIN`."""
+        """For clients with `security.protocol=SASL_PLAINTEXT` and `sasl.mechanism=PLAIN` or SCRAM-SHA-256."""
+        self.behind_proxy = behind
+        """The port of a listener like that one, which only a proxy is to connect to, that listens on `proxy_port`."""
+        self.proxy_port = proxy
 
     def _command(self) -> list[str]:
         jars = [prepare()]
@@ -193,6 +209,27 @@ class Kafka(JavaServer):
         if refused or left:
             raise KafkaException(refused[0] if refused else f"{left} records were not acknowledged within 60 s")
         return count
+
+    def set_password(self, user: str, password: str) -> None:
+        """Let a user log in by SCRAM-SHA-256, with this password from now on; connections that are there stay."""
+        kind = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
+        made = UserScramCredentialUpsertion(user, kind, password.encode())
+        admin = self.admin()
+        for done in admin.alter_user_scram_credentials([made]).values():
+            done.result(30)
+
+    def configure_topic(self, topic: str, **config: object) -> None:
+        """Change a topic's settings, with underscores for dots."""
+        name = ConfigResource.Type.TOPIC
+        entries = [
+            ConfigEntry(key.replace("_", "."), str(value), incremental_operation=AlterConfigOpType.SET)
+            for key, value in config.items()
+        ]
+        admin = self.admin()
+        for done in admin.incremental_alter_configs(
+            [ConfigResource(name, topic, incremental_configs=entries)]
+        ).values():
+            done.result(30)
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Delete what lies before this offset, as retention would."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.servers import maven
 from tests.servers.elastic import FakeElastic, Fault
 from tests.servers.kafka import Kafka
 from tests.servers.opensearch import OpenSearch
+from tests.servers.proxy import SLOW_SECONDS, Proxy, Way
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
@@ -236,6 +238,32 @@ class TestFakeElastic:
                 client.get(elastic.url)
             elastic.start()
             assert post(elastic, ONE).json()["items"][0]["create"]["status"] == 409
+
+
+class TestProxy:
+    @pytest.mark.parametrize(
+        ("way", "error", "taken"),
+        [
+            ("refused", httpx.ConnectError, 0),
+            ("cut", httpx.TransportError, 0),
+            ("unanswered", httpx.TransportError, 1),
+            ("silent", httpx.ReadTimeout, 0),
+            ("garbage", httpx.RemoteProtocolError, 0),
+            ("slow", None, 1),
+            ("", None, 1),
+        ],
+    )
+    def test_faults(self, elastic: FakeElastic, way: Way, error: type[Exception] | None, taken: int) -> None:
+        """Each fault is what it says, on a connection that was well, and passes when it is told to."""
+        with Proxy(elastic.port) as proxy, httpx.Client(base_url=f"http://127.0.0.1:{proxy.port}") as client:
+            assert client.get("/").status_code == 200
+            proxy.fail(way)
+            with pytest.raises(error) if error else nullcontext():
+                client.post("/logs/_bulk", content=ONE, headers=NDJSON, timeout=SLOW_SECONDS + 0.5)
+            assert len(elastic.docs) == taken
+            proxy.heal()
+            assert client.post("/logs/_bulk", content=ONE, headers=NDJSON).status_code == 200
+        assert elastic.violations == []
 
 
 class TestProcess:

@@ -40,6 +40,10 @@ class Authority:
             name: What its certificate is for.
             days: How long it is valid still; negative: it is so no more.
         """
+        server.socket = self.context(name, days=days).wrap_socket(server.socket, server_side=True)
+
+    def context(self, name: x509.GeneralName = HERE, *, days: int = 1) -> ssl.SSLContext:
+        """Return what makes a server speak TLS, with a new certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
         made = self._builder(subject, key, days).add_extension(x509.SubjectAlternativeName([name]), critical=False)
@@ -51,7 +55,7 @@ class Authority:
         )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
+        return context
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int) -> x509.CertificateBuilder:
         now = datetime.now(UTC)

@@ -69,6 +69,16 @@ class Engine:
         batch = self.batch(*values)
         return Records(batch.values, batch.ids, batch.records, batch.arrived)
 
+    def encoded(self, *values: bytes) -> list[bytes]:
+        """Return the pieces of records, which are not sent."""
+        batch = Batch("logs", 0, list(values), range(len(values)), arrived=time.time())
+        Decoder(self.projection)(batch)
+        return self.destination.encode(Records(batch.values, batch.ids, batch.records, batch.arrived))
+
+    def request_size(self, *values: bytes) -> int:
+        """Return the size of a request of these records."""
+        return len(self.destination.frame(self.encoded(*values)))
+
     def write(self, *values: bytes) -> None:
         """Hand records to the engine."""
         self.delivery.write([self.batch(*values)])

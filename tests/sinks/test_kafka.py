@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from sinks.destination import Delivered, Hold, Outcome, Partial, Records, Retry, TooLarge
+from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Records, Retry, TooLarge
 from sinks.kafka import RESERVED, Kafka, KafkaDestination
 from sinks.kafka_answers import ALONE_TOO_LARGE, Failure, read_failures
 from tests.conftest import start
@@ -198,14 +198,15 @@ class TestDelivery:
             ("record too large", 50)
         ]
 
-    def test_a_refused_record(self, kafka: Broker, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("every", [10, 100])
+    def test_a_refused_record(self, kafka: Broker, tmp_path: Path, every: int) -> None:
         """Records that a compacted topic refuses, since they have no key, are set aside; the others are delivered."""
         topic = made(kafka, cleanup_policy="compact")
-        values = [orjson.dumps({"n": number, **({"k": "a"} if number % 10 else {})}) for number in range(100)]
+        values = [orjson.dumps({"n": number, **({"k": "a"} if number % every else {})}) for number in range(100)]
         with engine(configured(kafka.brokers, topic, key="k"), tmp_path) as run:
             run.deliver(*values)
-        assert sorted(numbers(kafka, topic)) == [number for number in range(100) if number % 10]
-        assert sorted(orjson.loads(each["record"])["n"] for each in run.letters()) == list(range(0, 100, 10))
+        assert sorted(numbers(kafka, topic)) == [number for number in range(100) if number % every]
+        assert sorted(orjson.loads(each["record"])["n"] for each in run.letters()) == list(range(0, 100, every))
         assert {each["cause"] for each in run.letters()} == {"rejected: INVALID_RECORD"}
 
     def test_many_senders(self, kafka: Broker, tmp_path: Path) -> None:
@@ -414,6 +415,7 @@ class TestAnswers:
             ({0: Failure("_FATAL", ""), 1: Failure("_FATAL", "")}, Failure("CLUSTER_AUTHORIZATION_FAILED", ""), Hold),
             ({0: Failure("TOPIC_AUTHORIZATION_FAILED", ""), 1: TIMED_OUT}, None, Hold),
             ({0: Failure("_UNKNOWN_TOPIC", ""), 1: Failure("_UNKNOWN_TOPIC", "")}, None, Hold),
+            ({0: Failure("_BAD_MSG", ""), 1: Failure("_BAD_MSG", "")}, None, Retry),
             ({0: Failure("NOT_ENOUGH_REPLICAS", ""), 1: Failure("NEW_IN_KAFKA_9", "")}, None, Retry),
             ({0: Failure("MSG_SIZE_TOO_LARGE", ""), 1: Failure("MSG_SIZE_TOO_LARGE", "")}, None, TooLarge),
             ({0: Failure("MSG_SIZE_TOO_LARGE", ""), 1: TIMED_OUT}, None, Retry),
@@ -425,16 +427,17 @@ class TestAnswers:
 
     def test_in_part(self) -> None:
         """Of a request that was taken in part each record has its own outcome."""
-        refused = Failure("INVALID_RECORD", "said")
-        assert read_failures({1: refused}, None, 3) == Partial({1: ("rejected: INVALID_RECORD", "said")})
+        refused, beside = Failure("INVALID_RECORD", "said"), Failure("_INVALID_DIFFERENT_RECORD", "")
+        assert read_failures({1: refused}, None, 3) == Partial({}, (1,), after=0.0)
+        assert read_failures({0: beside, 1: refused}, None, 3) == Partial({}, (0, 1), after=0.0)
+        for large in (Failure("MSG_SIZE_TOO_LARGE", ""), beside, refused):
+            assert read_failures({0: large, 1: refused}, None, 2) == Invalid("rejected: INVALID_RECORD", "said")
         assert read_failures({2: Failure(ALONE_TOO_LARGE, "9 bytes")}, None, 3) == Partial(
             {2: ("record too large", "9 bytes")}
         )
         assert read_failures({2: Failure("MSG_SIZE_TOO_LARGE", "")}, None, 3) == Partial({}, (2,), after=0.0)
-        other = Failure("_INVALID_DIFFERENT_RECORD", "")
-        assert read_failures({0: other, 1: refused}, None, 3) == Partial(
-            {1: ("rejected: INVALID_RECORD", "said")}, (0,), "_INVALID_DIFFERENT_RECORD: "
-        )
+        other = Failure("NEW_IN_KAFKA_9", "")
+        assert read_failures({0: other, 1: refused}, None, 3) == Partial({}, (0, 1), "NEW_IN_KAFKA_9: ")
         found = read_failures({0: Failure("_UNKNOWN_PARTITION", "said"), 1: other}, None, 3)
         assert isinstance(found, Partial)
         assert (found.retry, found.reason) == ((0, 1), "")

@@ -1,0 +1,195 @@
+"""The fault matrix: every destination under every fault, and well again afterwards."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from logweir.errors import DestinationError
+from tests.sinks.cloud_support import Engine, engine
+from tests.sinks.conformance import matrix
+from tests.sinks.conformance.faults import (
+    FAULTS,
+    ONE_REFUSED,
+    SILENT,
+    SLOW,
+    SOME_BUSY,
+    TOLD_TO_WAIT,
+    TOO_LARGE,
+    WRONG_NAME,
+    Fault,
+    Outcome,
+    Word,
+    read,
+)
+from tests.sinks.conformance.site import MANY, TOLD_SECONDS, HttpSite, Site
+from tests.sinks.conformance.sites import SITES
+
+AT_ONCE = {TOO_LARGE, TOLD_TO_WAIT, ONE_REFUSED, SOME_BUSY, SLOW}
+"""Faults that are over by themselves."""
+SHORT_SECONDS = 0.25
+SOON_SECONDS = 0.02
+ENDS: Word = "ends the flow"
+ONCE = re.findall(
+    r"^\| \[`(\w+)`\].*\| is (?:there|shown) once", (matrix.ROOT / "docs/destinations.md").read_text(), re.MULTILINE
+)
+"""Destinations whose page promises that a repetition is there once."""
+
+each_site = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[getattr(pytest.mark, site.needs)] if site.needs else [])
+        for name, site in SITES.items()
+    ],
+)
+each_fault = pytest.mark.parametrize("fault", FAULTS, ids=str)
+
+
+@pytest.fixture(scope="module")
+def beside(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[tuple[str, Fault], Future[Outcome]]]:
+    """The cells of real servers, which take their time: they run beside all others, one after another."""
+    chosen = [vars(item)["callspec"].params for item in request.session.items if item.path == request.path]
+    found = {}
+    with ThreadPoolExecutor(1) as pool:
+        for name, fault in ((each["name"], each["fault"]) for each in chosen if "fault" in each):
+            site = SITES[name]
+            if site.needs and fault not in site.absent:
+                # Without the server the test itself skips.
+                with suppress(pytest.skip.Exception):
+                    real = request.getfixturevalue(site.needs)
+                    found[name, fault] = pool.submit(cell, site, fault, tmp_path_factory.mktemp("cell"), real)
+        yield found
+        pool.shutdown(cancel_futures=True)
+
+
+@each_fault
+@each_site
+def test_cell(
+    name: str,
+    fault: Fault,
+    beside: dict[tuple[str, Fault], Future[Outcome]],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A fault loses nothing, tells no secret, and has the outcome that the page promises."""
+    site = SITES[name]
+    monkeypatch.setattr("sinks.splunk.FIRST_POLL_SECONDS", SOON_SECONDS)
+    if fault is SILENT:
+        for module in ("sinks.http", "sinks.aws"):
+            monkeypatch.setattr(f"{module}.ANSWER_SECONDS", SHORT_SECONDS)
+    if fault is WRONG_NAME:
+        for variable in ("SSL_CERT_FILE", "AWS_CA_BUNDLE"):
+            monkeypatch.setenv(variable, os.fspath(tmp_path / "authority.pem"))
+    if fault in site.absent:
+        outcome = Outcome("n.a.", site.absent[fault])
+    elif site.needs:
+        request.getfixturevalue(site.needs)
+        outcome = beside[name, fault].result()
+    else:
+        outcome = cell(site, fault, tmp_path)
+    promised = matrix.note(name, fault, outcome)
+    assert not promised, (
+        f"{matrix.PAGE} says `{promised}`, not `{outcome}`; `python -m tests.sinks.conformance` writes it"
+    )
+
+
+def cell(kind: type[Site], fault: Fault, folder: Path, real: Any = None) -> Outcome:
+    """Return what becomes of the records under a fault."""
+    with kind(folder, fault, real) as site:
+        outcome = weathered(site, fault, folder)
+        assert outcome.word == site.words.get(fault, fault.word)
+    return outcome
+
+
+def weathered(site: Site, fault: Fault, folder: Path) -> Outcome:
+    """Deliver before, during and after a fault, and return what became of the records."""
+    settings, batch = site.settings(), site.batch(fault)
+    with engine(settings, folder, flush_interval=SOON_SECONDS) as run:
+        site.opened(run)
+        run.deliver(site.record(0))
+        before, told, arrived = run.delivery.stats.retries, len(run.told), len(site.arrivals())
+        site.begin(fault)
+        run.write(*batch)
+        if site.words.get(fault) == ENDS:
+            return _begun_again(site, fault, run, batch)
+        if fault not in AT_ONCE:
+            run.until(lambda: _met(site, run, fault, before))
+            site.end(fault)
+        run.deliver()
+        assert site.met() or fault.way in {"", "refused"}
+        if fault in AT_ONCE:
+            site.end(fault)
+        shown = run.said() + repr((settings, run.destination)) + str(settings)
+    assert not [secret for secret in site.secrets() if secret in shown]
+    if fault is TOLD_TO_WAIT:
+        refused, again = site.arrivals()[arrived : arrived + 2]
+        assert again - refused >= TOLD_SECONDS
+    letters = run.letters()
+    most = _whole(site, fault, [orjson.loads(letter["record"])["n"] for letter in letters])
+    outcome = read(run.told[told:], [letter["cause"] for letter in letters], most)
+    if site.patient and outcome.word == "delivered" and fault is not SLOW:
+        return Outcome("retried")
+    return outcome
+
+
+def _begun_again(site: Site, fault: Fault, run: Engine, batch: list[bytes]) -> Outcome:
+    """Deliver as the next start does it: what no epoch has recorded is given again."""
+    with pytest.raises(DestinationError) as ended:
+        run.deliver()
+    site.end(fault)
+    with engine(site.settings(), site.folder) as again:
+        site.opened(again)
+        again.deliver(*batch)
+        _whole(site, fault, [])
+    return Outcome(ENDS, str(ended.value))
+
+
+def _whole(site: Site, fault: Fault, dead: list[int]) -> int:
+    """Check that every record is there but the one at fault; return how often one is there at most."""
+    found = Counter(map(site.number, site.taken()))
+    assert dead == ([3] if fault is ONE_REFUSED else [])
+    assert found.keys() == {*range(MANY + 1)} - {*dead}
+    assert site.violations() == []
+    most = max(found.values())
+    assert most == 1 or site.kind not in ONCE
+    return most
+
+
+def _met(site: Site, run: Engine, fault: Fault, before: int) -> Any:
+    if site.words.get(fault, fault.word) == "held":
+        return run.delivery.status()["issue"]
+    # Where the destination itself waits or repeats, the engine need not learn of it.
+    enough = 1 if site.patient else 2
+    return run.delivery.stats.retries >= before + enough or ((site.patient or fault in site.words) and site.met())
+
+
+@pytest.mark.parametrize("name", [name for name, site in SITES.items() if issubclass(site, HttpSite)])
+@pytest.mark.parametrize("status", [200, 400, 403, 500])
+def test_an_answer_that_repeats_the_request(name: str, status: int, tmp_path: Path) -> None:
+    """A receiver, or a proxy, that shows what it was sent brings no secret into a message."""
+    kind = SITES[name]
+    assert issubclass(kind, HttpSite)
+    with kind(tmp_path) as site:
+        settings = site.settings()
+        site.echo(status)
+        with engine(settings, tmp_path, flush_interval=SOON_SECONDS) as run:
+            run.write(site.record(0))
+            run.until(
+                lambda: (
+                    run.delivery.stats.requests >= 2 or run.letters() or not run.delivery.status()["in_flight_records"]
+                )
+            )
+            found = run.destination.probe()
+            assert not [secret for secret in site.secrets() if secret in run.said() + repr(found)]

@@ -116,7 +116,11 @@ def test_nothing_leaves(elastic: FakeElastic, tmp_path: Path, rules: list[dict[s
 def test_redrive(elastic: FakeElastic, tmp_path: Path) -> None:
     """A redrive redacts by the flow as it is now, also what was dead-lettered before there was any `redact`."""
     flow = write_flow(tmp_path, to_elastic(elastic.url), redact={**REDACT, "mode": "hash", "hash_key": "k" * 16})
-    value = b'{"id":"a","message":"to jane@example.com","metadata":{"password":"hunter2"}}'
+    # With a time of its own: Elasticsearch's @timestamp would else be when each was dead-lettered.
+    value = (
+        b'{"id":"a","timestamp":"2026-01-02T03:04:05Z",'
+        b'"message":"to jane@example.com","metadata":{"password":"hunter2"}}'
+    )
     letters = [
         DeadLetter(value, "logs", 0, 1, "rejected: x", "x", 1),
         DeadLetter(value.replace(b'"a"', b'"b"'), "logs", 0, 2, "not JSON", "x", 0),

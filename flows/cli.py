@@ -9,6 +9,7 @@ import json
 import os
 import stat
 import sys
+import traceback
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +21,10 @@ from logweir import __version__
 from logweir.errors import ConfigError, LogweirError
 
 if TYPE_CHECKING:
-    from flows.config import LoadedFlow
+    from flows.config import Flow, LoadedFlow
     from flows.connect import Answer
     from flows.document import Document, Finding
+    from logweir.secrecy import Secrets
 
 PACKAGES = ("logweir", "flows", "operators", "sinks")
 
@@ -41,12 +43,32 @@ class _Commands(click.Group):
             click.echo(error, err=True)
             sys.exit(2)
         except LogweirError as error:
-            click.echo(f"logweir: {error}", err=True)
+            click.echo(_unsaid(ctx, f"logweir: {error}"), err=True)
             sys.exit(1)
         except BrokenPipeError:
             # The reader of our output has gone, as `head` does; Python would complain again when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception:
+            if ctx.obj is None:
+                raise
+            click.echo(_unsaid(ctx, traceback.format_exc()), err=True, nl=False)
+            sys.exit(1)
+
+
+def _keep(flow: Flow) -> Secrets:
+    """Let no secret of a flow be in what is told of an error from here on."""
+    from logweir.secrecy import Secrets
+
+    secrets = click.get_current_context().find_root().obj = Secrets.of_settings(flow)
+    return secrets
+
+
+def _unsaid(ctx: click.Context, words: str) -> str:
+    secrets: Secrets | None = ctx.obj
+    return words if secrets is None else secrets.hide(words)
 
 
 def assert_one_installation() -> None:
@@ -92,6 +114,7 @@ def check(flow: Path, *, connect: bool, as_json: bool) -> None:
     if connect:
         from flows.connect import connect as ask_all
 
+        _keep(model)
         answers = ask_all(model)
     _report(loaded, warnings(loaded), answers, as_json=as_json)
     if answers and any(each.status != "connected" for each in answers):
@@ -246,7 +269,7 @@ def redrive(flow: Path, *, name: str, causes: tuple[str, ...], limit: int | None
 
     loaded = load(flow)
     _known(loaded, name, "--to")
-    events = Events(sys.stderr)
+    events = Events(sys.stderr, secrets=_keep(loaded.flow))
     report = count(loaded.flow, name, causes, events) if dry_run else run(loaded.flow, name, causes, limit, events)
     click.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.text())
     sys.exit(report.exit_code)

@@ -91,9 +91,10 @@ def _typed(
             raise problem
         kind = value["type"]
         if not isinstance(kind, str) or kind not in table:
-            known = isinstance(kind, str) and not isinstance(kind, Substituted)
-            said = f"unknown type {kind!r}, must be one of {allowed}{nearest(kind, table)}" if known else ""
-            problem = fault("union_tag_invalid", said or f"must be one of {allowed}")
+            # What is like no name may be anything, also a secret.
+            hint = nearest(kind, table) if isinstance(kind, str) and not isinstance(kind, Substituted) else ""
+            quoted = f" {kind!r}" if hint else ""
+            problem = fault("union_tag_invalid", f"unknown type{quoted}, must be one of {allowed}{hint}")
             line = InitErrorDetails(type=problem, loc=("type",), input=kind)
             raise ValidationError.from_exception_data(str(info.field_name), [line], hide_input=True)
         return loader(kind).model_validate(value, context=info.context)

@@ -19,6 +19,7 @@ from flows.dead_letters import READ_BYTES, Passed, Place, Read, Wanted
 from flows.sources.kafka_reader import COORDINATOR_SOON, committed_offsets, consumer_settings
 from logweir.errors import LogweirError, SourceError
 from logweir.events import Events
+from logweir.librdkafka import teller
 
 _ASK_SECONDS = 15.0
 _SESSION_SECONDS = 10
@@ -69,6 +70,7 @@ class LetterTopic:
         self.passed = Passed()
         self.state: Any = None
         self._settings = settings
+        self._said = teller(settings)
         self._consumer = self._consume()
         self._places: dict[int, Place] = {}
         self._at: dict[int, int] = {}
@@ -160,8 +162,8 @@ class LetterTopic:
                 }
             )
         except KafkaException as error:
-            msg = f"source.settings: {error.args[0].str()}"
-            raise SourceError(msg) from error
+            msg = f"source.settings: {self._said(error.args[0])}"
+            raise SourceError(msg) from None
 
     def _begin(self) -> None:
         """Find out where to begin and where to end, and keep others out."""
@@ -305,7 +307,7 @@ class LetterTopic:
             if error.code() in _GONE:
                 self._skip_gone()
                 return None
-            self._events.tell("source.error", "warn", topic=self._topic, reason=f"{error.name()}: {error.str()}")
+            self._events.tell("source.error", "warn", topic=self._topic, reason=f"{error.name()}: {self._said(error)}")
             return None
         if number not in self._bounds or number is None or offset is None:
             return None
@@ -342,9 +344,9 @@ class LetterTopic:
         return None
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.str() != self._error:
-            self._error = error.str()
-            self._events.tell("source.error", "warn", reason=f"{error.name()}: {error.str()}")
+        if self._said(error) != self._error:
+            self._error = self._said(error)
+            self._events.tell("source.error", "warn", reason=f"{error.name()}: {self._said(error)}")
 
     def _on_lost(self, _consumer: Consumer, _parts: list[TopicPartition]) -> None:
         self._lost = True
@@ -358,7 +360,7 @@ class LetterTopic:
     def _refused(self, error: KafkaException) -> SourceError:
         # The callback knows more than a timeout does, such as a refused password.
         code = error.args[0].code()
-        said = self._error if code == KafkaError._TIMED_OUT and self._error else error.args[0].str()  # noqa: SLF001
+        said = self._error if code == KafkaError._TIMED_OUT and self._error else self._said(error.args[0])  # noqa: SLF001
         return SourceError(
             f"dead letter topic {self._topic}: {said}: check source.brokers and source.settings, "
             f"and that this user may read the topic and the group {self._group}"

@@ -25,6 +25,7 @@ import orjson
 from flows.runtime import Assignment, Runtime
 from logweir.errors import DestinationError, LogweirError, UndeliveredError
 from logweir.events import Events
+from logweir.secrecy import Secrets
 
 EXIT_CRASHED = 1
 EXIT_UNUSABLE = 3
@@ -66,7 +67,9 @@ def main() -> None:
     reporter = Reporter(os.fdopen(int(sys.argv[2]), "wb"))
     assignment = _receive(inbox)
     threading.Thread(target=_die_with_supervisor, args=(inbox,), daemon=True).start()
-    events = Events()
+    secrets = Secrets.of_settings(assignment.flow)
+    threading.excepthook = lambda failed: _print_trace(failed.exc_value, secrets)
+    events = Events(secrets=secrets)
     events.listen(lambda entry: reporter.send(event=entry), "info")
     os._exit(_run(assignment, events, reporter))
 
@@ -170,6 +173,12 @@ def _report_always(runtime: Runtime, reporter: Reporter) -> None:
     while True:
         time.sleep(_STATUS_SECONDS)
         reporter.report(runtime)
+
+
+def _print_trace(error: BaseException | None, secrets: Secrets) -> None:
+    """Print what a thread has died of, whose work others can do without."""
+    sys.stderr.write(secrets.hide("".join(traceback.format_exception(error))))
+    sys.stderr.flush()
 
 
 def _tell(error: BaseException, events: Events) -> int:

@@ -24,6 +24,7 @@ from typing import IO, Any
 import orjson
 
 from logweir.record import SEVERITY, rfc3339
+from logweir.secrecy import Secrets
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -34,11 +35,13 @@ class Events:
     Args:
         out: A text stream for the log lines, None for none.
         threshold: The least severe level that is written.
+        secrets: Never told, whatever an error quotes. Who makes an error leaves them out already where it is known.
     """
 
-    def __init__(self, out: IO[str] | None = None, threshold: str = "info") -> None:
+    def __init__(self, out: IO[str] | None = None, threshold: str = "info", secrets: Secrets | None = None) -> None:
         self._out = out
         self._threshold = SEVERITY[threshold]
+        self._secrets = secrets or Secrets()
         self._listeners: list[tuple[int, Listener]] = []
         self._lock = threading.Lock()
 
@@ -53,6 +56,7 @@ class Events:
         listeners = [listener for threshold, listener in self._listeners if level >= threshold]
         if not written and not listeners:
             return
+        fields = self._secrets.hide_in(fields)
         entry = {"timestamp": rfc3339(time.time()), "event": event, "severity": severity, **fields}
         for listener in listeners:
             listener(entry)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import SecretStr
 
+from logweir.secrecy import Secrets, is_secret
+
 LibrdkafkaSettings = dict[str, SecretStr | bool | int | float]
 """By librdkafka's names. All text is masked, since which of it is a secret is librdkafka's to know."""
-
-_SENSITIVE = re.compile(r"password|secret|\.pem$|jaas|token|oauthbearer\.config$")
 
 
 def refuse_reserved(settings: Mapping[str, Any], reserved: Mapping[str, str]) -> None:
@@ -38,9 +37,10 @@ def client_settings(settings: LibrdkafkaSettings, brokers: Sequence[str]) -> dic
     return {**plain, "bootstrap.servers": ",".join(brokers)}
 
 
-def without_secrets(message: str, settings: LibrdkafkaSettings) -> str:
-    """Return a message of librdkafka's in which no secret of these settings stands."""
-    for name, value in settings.items():
-        if isinstance(value, SecretStr) and value.get_secret_value() and _SENSITIVE.search(name):
-            message = message.replace(value.get_secret_value(), "***")
-    return message
+def teller(settings: Mapping[str, Any]) -> Callable[[Any], str]:
+    """Return what gives the words of an error of librdkafka's, without any secret of these settings, masked or not."""
+    plain = {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in settings.items()
+    }
+    secrets = Secrets(text for name, text in plain.items() if isinstance(text, str) and is_secret(name, text))
+    return lambda error: secrets.hide(error.str())

@@ -122,14 +122,15 @@ def plain(error: Any) -> str:
     if kind == "union_tag_invalid":
         tags = str(context["expected_tags"])
         hint = nearest(str(context["tag"]), [tag.strip().strip("'") for tag in tags.split(",")])
-        return f"unknown type `{context['tag']}`, must be one of {tags}{hint}"
+        quoted = f" `{context['tag']}`" if hint else ""
+        return f"unknown type{quoted}, must be one of {tags}{hint}"
     words = _WORDS.get(kind)
     if words is None:
         return str(error["msg"])
     said = words.format_map(context)
     if kind == "literal_error" and isinstance(error["input"], str) and not isinstance(error["input"], Substituted):
-        said += f", got {error['input']!r}" + nearest(
-            error["input"],
-            [each.strip().strip("'") for each in str(context["expected"]).replace(" or ", ", ").split(",")],
-        )
+        known = [each.strip().strip("'") for each in str(context["expected"]).replace(" or ", ", ").split(",")]
+        # What is like no name may be anything, also a secret.
+        hint = nearest(error["input"], known)
+        said += f", got {error['input']!r}{hint}" if hint else ""
     return said

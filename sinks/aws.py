@@ -7,14 +7,19 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from logweir.secrecy import Secrets
+from sinks.address import without_credentials
 from sinks.destination import Hold, Retry
 from sinks.http import ANSWER_SECONDS, CONNECT_SECONDS
 from sinks.settings import CommonDestination, env_field
 
 KEYS = "access_key_id and secret_access_key, or whatever else the AWS credentials come from"
 EXPIRED_TOKEN = "session_token is past its time: renew it, or use credentials that renew themselves"  # noqa: S105  said
+
+_LONGEST = 1000
+"""Characters of what is told."""
 
 ServiceError = tuple[int, str, str]
 """The status of an answer, the code of its error, and its message without any secret."""
@@ -36,6 +41,11 @@ class AwsDestination(CommonDestination):
         "AWS_SESSION_TOKEN", default=None, description="Session token of temporary credentials."
     )
     endpoint_url: str | None = Field(None, description="Address of a VPC endpoint or a test server.")
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _no_credentials(cls, value: str | None) -> str | None:
+        return without_credentials(value, "access_key_id and secret_access_key")
 
     @model_validator(mode="after")
     def _whole_credentials(self) -> AwsDestination:
@@ -69,6 +79,8 @@ class AwsClient:
         self._service = service
         self._prepare = prepare
         self._options = options
+        given = (settings.secret_access_key, settings.session_token)
+        self._secrets = Secrets(each.get_secret_value() for each in given if each)
         self._lock = threading.Lock()
         self._client: Any = None
 
@@ -96,8 +108,12 @@ class AwsClient:
         if isinstance(error, exceptions.ClientError):
             problem = error.response.get("Error", {})
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            return int(status), str(problem.get("Code", "")), self._without_secrets(problem.get("Message"))
-        return read_exception(error, self._without_secrets(f"{type(error).__name__}: {error}"))
+            return int(status), self.hide(problem.get("Code")), self.hide(problem.get("Message"))
+        return read_exception(error, self.hide(f"{type(error).__name__}: {error}"))
+
+    def hide(self, words: Any) -> str:
+        """Return the first line without any secret: further ones may quote the request's signed headers."""
+        return self._secrets.hide(str(words or "")).strip().partition("\n")[0][:_LONGEST]
 
     def _connect(self) -> Any:
         # Here, not above: `logweir check` reads settings and sends nothing.
@@ -123,14 +139,6 @@ class AwsClient:
         ).client(self._service, endpoint_url=settings.endpoint_url, config=config)
         self._prepare(client)
         return client
-
-    def _without_secrets(self, message: Any) -> str:
-        """Return the first line of a message: further ones may quote the request's signed headers."""
-        said = str(message or "").strip().partition("\n")[0][:1000]
-        for secret in (self._settings.secret_access_key, self._settings.session_token):
-            if secret is not None:
-                said = said.replace(secret.get_secret_value(), "***")
-        return said
 
 
 def read_exception(error: Exception, said: str) -> Hold | Retry:

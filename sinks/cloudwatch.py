@@ -174,7 +174,7 @@ class CloudWatchDestination:
         outcome = self._call("put_log_events", body)
         if self._settings.create and isinstance(outcome, Hold) and MISSING in outcome.issue:
             outcome = self._create() or self._call("put_log_events", body)
-        return read_answer(outcome, order) if isinstance(outcome, bytes) else outcome
+        return read_answer(outcome, order, self._aws.hide) if isinstance(outcome, bytes) else outcome
 
     def _create(self) -> Outcome | None:
         """Create the stream, and the group if there is none; None when both are there."""
@@ -209,7 +209,7 @@ class CloudWatchDestination:
         try:
             streams = [each["logStreamName"] for each in orjson.loads(answer).get("logStreams") or ()]
         except (ValueError, LookupError, TypeError, AttributeError):
-            return Retry(f"not an answer of DescribeLogStreams: {answer[:500].decode(errors='replace').strip()}")
+            return Retry(f"not an answer of DescribeLogStreams: {self._aws.hide(answer.decode(errors='replace'))}")
         if self._settings.create or self._settings.log_stream in streams:
             return Delivered()
         return Hold(f"log_stream {self._settings.log_stream} isn't there: create it, or set `create: true`")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import orjson
 
@@ -65,11 +65,12 @@ def read_error(status: int, code: str, message: str) -> Outcome:
     return Hold(f"{reason}: {mend}")
 
 
-def read_answer(body: bytes, order: Sequence[int]) -> Outcome:
+def read_answer(body: bytes, order: Sequence[int], hide: Callable[[str], str] = str) -> Outcome:
     """Return what an answer with status 200 means.
 
     Args:
         body: Of the answer.
+        hide: Takes secrets out of what is told of it.
         order: The index, within the engine's request, of each event that was sent.
     """
     try:
@@ -79,7 +80,7 @@ def read_answer(body: bytes, order: Sequence[int]) -> Outcome:
             for name in ("tooOldLogEventEndIndex", "expiredLogEventEndIndex", "tooNewLogEventStartIndex")
         )
     except (ValueError, TypeError, AttributeError):
-        return Retry(f"not an answer of PutLogEvents: {body[:500].decode(errors='replace').strip()}")
+        return Retry(f"not an answer of PutLogEvents: {hide(body.decode(errors='replace'))}")
     rejected: dict[int, tuple[str, str]] = {}
     for position, index in enumerate(order):
         if position < old:

@@ -26,6 +26,7 @@ from pydantic import Field, field_validator
 
 from logweir.batch import Batch
 from logweir.record import epoch_seconds, rfc3339
+from sinks.address import without_credentials
 from sinks.datadog_answers import read_answer
 from sinks.destination import Getter, Limits, Outcome, Probed, Records, probed
 from sinks.heads import Heads, Levels, said
@@ -89,6 +90,11 @@ class Datadog(CommonDestination):
         description="What becomes of a record outside 18 h past to 2 h ahead, which Datadog shows at another time: "
         "deliver and count it, or set it aside.",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _no_credentials(cls, value: str | None) -> str | None:
+        return without_credentials(value, "api_key")
 
     @field_validator("tags")
     @classmethod

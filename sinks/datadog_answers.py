@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import orjson
-
 from sinks.destination import Delivered, Hold, Invalid, Outcome, Retry, TooLarge
 from sinks.http import Response
 
@@ -53,7 +51,7 @@ def _reset(answer: Response) -> float | None:
 def _errors(answer: Response) -> str:
     """Return the errors' own words; nothing where the answer is none of Datadog's."""
     try:
-        return "; ".join(map(_words, orjson.loads(answer.body)["errors"]))[:_LONGEST_REASON]
+        return "; ".join(map(_words, answer.json()["errors"]))[:_LONGEST_REASON]
     except (ValueError, LookupError, TypeError):
         return ""
 

@@ -19,6 +19,7 @@ import orjson
 
 from logweir.errors import LogweirError
 from logweir.events import Events
+from logweir.librdkafka import teller
 from logweir.record import rfc3339
 
 REDRIVE_SUFFIX = ".redrive"
@@ -197,6 +198,7 @@ class KafkaDeadLetters:
 
         self._topic = topic
         self._destination = destination
+        self._said = teller(settings)
         self._producer = Producer(
             {
                 **settings,
@@ -238,7 +240,7 @@ class KafkaDeadLetters:
             if error is not None:
                 with self._lock:
                     self._failed.append(letter)
-                    self._error = error.str()
+                    self._error = self._said(error)
 
         headers: dict[str, str | bytes | None] = {
             "logweir.destination": self._destination,
@@ -277,8 +279,7 @@ def create_topic(settings: Mapping[str, Any], topic: str) -> None:
         client.create_topics([new], request_timeout=15)[topic].result()
     except KafkaException as error:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            msg = (
-                f"dead letter topic {topic}: {error.args[0].str()}; create it, allow this user to create topics, "
-                "or set dead_letter.directory"
-            )
+            said = teller(settings)(error.args[0])
+            mend = "create it, allow this user to create topics, or set dead_letter.directory"
+            msg = f"dead letter topic {topic}: {said}; {mend}"
             raise LogweirError(msg) from error

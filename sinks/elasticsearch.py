@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, Literal
@@ -25,10 +26,12 @@ from msgspec import UNSET, UnsetType
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from logweir.record import epoch_seconds, rfc3339
+from sinks.address import split_credentials
 from sinks.destination import Delivered, Getter, Hold, Invalid, Limits, Outcome, Probed, Records, probed
 from sinks.elasticsearch_answers import PRIVILEGE, forbids_new_indices, lacks_privilege, read_answer
 from sinks.http import HttpClient, Response
-from sinks.settings import CommonDestination, env_field
+from sinks.secret import HeaderSecret
+from sinks.settings import CommonDestination, env_field, from_environment
 
 MAX_REQUEST_BYTES = 100 * 1024 * 1024
 MAX_ID_BYTES = 512
@@ -54,7 +57,7 @@ class Elasticsearch(CommonDestination):
     )
     username: str | None = env_field("ELASTIC_USERNAME", default=None, description="User for basic authentication.")
     password: SecretStr | None = env_field("ELASTIC_PASSWORD", default=None, description="The user's password.")
-    api_key: SecretStr | None = env_field(
+    api_key: HeaderSecret | None = env_field(
         "ELASTIC_API_KEY", default=None, description="API key, either as id:key or as the encoded form of it."
     )
     pipeline: str | None = Field(None, description="Ingest pipeline that the documents go through.")
@@ -67,6 +70,27 @@ class Elasticsearch(CommonDestination):
         # A name in angle brackets is the server's own date math.
         if not value.startswith("<") and not _INDEX.fullmatch(_DATE.sub("0", value)):
             msg = 'must be lower case, not begin with - _ or +, and have no space and none of \\ / * ? " < > | , # :'
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _credentials_of_url(cls, data: Any) -> Any:
+        """Take a user and a password out of `url`, which is shown and told; what is wrong with it is said below."""
+        found = from_environment(cls, data)
+        if not isinstance(found, dict) or any(found.get(name) for name in ("username", "password", "api_key")):
+            return found
+        with suppress(ValueError):
+            url, username, password = split_credentials(found.get("url"))
+            if username:
+                return {**found, "url": url, "username": username, "password": password}
+        return found
+
+    @field_validator("url")
+    @classmethod
+    def _no_credentials(cls, value: str) -> str:
+        if split_credentials(value)[1]:
+            msg = "must not hold credentials beside api_key, or username and password"
             raise ValueError(msg)
         return value
 

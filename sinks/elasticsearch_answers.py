@@ -126,7 +126,7 @@ def _read_items(answer: Response, count: int) -> Outcome:
     for index, (status, result) in enumerate(zip(statuses, results, strict=True)):
         if status < 300:  # noqa: PLR2004
             continue
-        kind, reason = _item_error(result)
+        kind, reason = _item_error(answer, result)
         said = f"{status}: {kind}: {reason}"
         if status == _CONFLICT:
             duplicates += 1
@@ -166,8 +166,8 @@ def _is_about_documents(answer: Response) -> bool:
     return isinstance(error, dict) and not _misdirected(f"400: {error.get('type')}: {error.get('reason')}")
 
 
-def _item_error(result: dict[str, Any]) -> tuple[str, str]:
-    error = result.get("error")
+def _item_error(answer: Response, result: dict[str, Any]) -> tuple[str, str]:
+    error = answer.secrets.hide_in(result.get("error"))
     if isinstance(error, dict):
         reason = str(error.get("reason", ""))[:1000]
         cause = error.get("caused_by")
@@ -180,7 +180,7 @@ def _item_error(result: dict[str, Any]) -> tuple[str, str]:
 
 def _error(answer: Response) -> Any:
     try:
-        return orjson.loads(answer.body)["error"]
+        return answer.json()["error"]
     except (ValueError, LookupError, TypeError):
         return None
 

@@ -26,6 +26,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from logweir.record import OTEL_LEVELS, PINO_LEVELS, LevelTable, epoch_seconds, rfc3339
 from logweir.settings import StrictModel
+from sinks.address import without_credentials
 from sinks.destination import Getter, Limits, Outcome, Probed, Records, probed
 from sinks.gcp_answers import read_answer
 from sinks.http import HttpClient, Response
@@ -98,6 +99,11 @@ class Gcp(CommonDestination):
     url: str = Field("https://logging.googleapis.com", description="Where to send, such as a private endpoint.")
     validate_ssl: bool = Field(True, description="Check the server's certificate.")
     compression: bool | Literal["gzip"] = Field(True, description="Compress request bodies with gzip.")
+
+    @field_validator("url")
+    @classmethod
+    def _no_credentials(cls, value: str) -> str | None:
+        return without_credentials(value, "credentials, or credentials_file")
 
     @field_validator("project_id")
     @classmethod

@@ -6,8 +6,6 @@ import re
 from collections import Counter
 from typing import Any
 
-import orjson
-
 from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
 from sinks.http import Response
 
@@ -38,7 +36,7 @@ def read_answer(answer: Response, count: int) -> Outcome:
     """Return what an answer to a request of `count` entries means."""
     status = answer.status
     try:
-        parsed = orjson.loads(answer.body)
+        parsed = answer.json()
     except ValueError:
         parsed = None
     if status == 200:  # noqa: PLR2004

@@ -6,27 +6,35 @@ Everything goes through this module, so that another client library is a change 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
+import orjson
+
+from logweir.secrecy import Secrets
 from sinks.destination import Hold, Retry
 from sinks.unreached import explain
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 """A request that isn't answered within this time is sent again."""
-_CREDENTIALS = {"authorization", "dd-api-key"}
-"""Headers whose values are secret, names in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer: its status, its headers (names in lower case) and its whole body, without credentials in it."""
+    """An answer: its status, its headers (names in lower case) and its whole body.
+
+    Some servers and proxies repeat a request in an answer, credentials and all. What is told of an answer therefore
+    comes from `text`, `json` or `excerpt`, or goes through `hide`, and is cut after that; `body` is for reading alone.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    secrets: Secrets = field(default=Secrets(), repr=False)
+    """What was sent in secret."""
 
     def retry_after(self) -> float | None:
         """Return the seconds that Retry-After asks for (RFC 9110 section 10.2.3: a number or a date), or None."""
@@ -41,14 +49,26 @@ class Response:
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
+    def hide(self, words: str) -> str:
+        """Return words of this answer without what was sent in secret."""
+        return self.secrets.hide(words)
+
+    def text(self) -> str:
+        """Return the body as text."""
+        return self.hide(self.body.decode(errors="replace"))
+
+    def json(self) -> Any:
+        """Return the body as plain values; raises ValueError where it is no JSON."""
+        return self.secrets.hide_in(orjson.loads(self.body))
+
     def excerpt(self) -> str:
         """Return the beginning of the body as text, for a reason; where a redirection points, if it is one."""
         target = self.headers.get("location", "") if 300 <= self.status < 400 else ""  # noqa: PLR2004
         if target:
             # What may be secret stands in a query, or before the host.
-            scheme, rest, place = target.partition("?")[0][:500].rpartition("//")
+            scheme, rest, place = self.hide(target.partition("?")[0])[:500].rpartition("//")
             return f"redirected to {scheme}{rest}{place.rpartition('@')[2]}"
-        return self.body[:500].decode(errors="replace").strip()
+        return self.text()[:500].strip()
 
 
 class HttpClient:
@@ -56,7 +76,7 @@ class HttpClient:
 
     Args:
         url: Its base; paths are appended.
-        headers: Sent with every request.
+        headers: Sent with every request; their values are secrets.
         verify: Whether the certificate is checked.
         connections: The most requests at once, beside a health check.
         timeout: Seconds to wait for an answer; ANSWER_SECONDS when left out.
@@ -78,9 +98,10 @@ class HttpClient:
 
         self._url = url.rstrip("/")
         self._setting = setting
-        self._secrets = _secrets(headers)
+        self._headers = dict(headers)
+        self._secrets = Secrets.of_headers(headers)
         self._client = httpx.Client(
-            headers=dict(headers),
+            headers=self._headers,
             verify=verify,
             http2=False,
             # One more for a health check beside the senders, which would else wait for one of theirs.
@@ -91,20 +112,27 @@ class HttpClient:
     def request(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Response | Retry | Hold:
-        """Send one request; what keeps an answer from coming is a Retry, or a Hold when a person has to mend it."""
+        """Send one request; what keeps an answer from coming is a Retry, or a Hold when a person has to mend it.
+
+        Of the headers that are given here `authorization` alone is a secret.
+        """
         import httpx
 
+        secrets = self._secrets
+        if headers is not None and (token := headers.get("authorization")):
+            secrets = Secrets.of_headers({**self._headers, "authorization": token})
         try:
             answer = self._client.request(method, self._url + path, content=body, headers=headers)
         except httpx.DecodingError as error:
-            return Retry(f"unreadable answer: {error}")
+            return Retry(secrets.hide(f"unreadable answer: {error}"))
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            return explain(error, self._url, self._setting)
-        found = answer.content
-        # Some receivers, and proxies, repeat a request in their answer.
-        for secret in self._secrets + _secrets(headers or {}):
-            found = found.replace(secret, b"***")
-        response = Response(answer.status_code, answer.headers, found)
+            # httpx quotes a header that can't be sent.
+            match explain(error, self._url, self._setting):
+                case Hold(issue=issue):
+                    return Hold(secrets.hide(issue))
+                case Retry(reason=reason):
+                    return Retry(secrets.hide(reason))
+        response = Response(answer.status_code, answer.headers, answer.content, secrets)
         # The answer's stream points back to the answer, which holds the request's body. Workers look for such cycles
         # so seldom that the bodies would fill the memory.
         answer.stream = httpx.ByteStream(b"")
@@ -113,9 +141,3 @@ class HttpClient:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
-
-
-def _secrets(headers: Mapping[str, str]) -> list[bytes]:
-    """Return what must not be shown of these headers: a credential, also without the scheme before it."""
-    values = [value for name, value in headers.items() if name.lower() in _CREDENTIALS]
-    return [part.encode() for value in values for part in (value, value.rpartition(" ")[2]) if part]

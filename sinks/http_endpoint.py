@@ -152,8 +152,6 @@ class HttpEndpointDestination:
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         own = {name.lower(): value.get_secret_value() for name, value in settings.headers.items()}
         credentials = authorization(settings.username, settings.password, settings.token)
-        self._secrets = [*own.values(), *credentials.values()]
-        self._secrets += [each.get_secret_value() for each in (settings.password, settings.token) if each]
         # A type that is set replaces ours; on a health check none is sent.
         self._headers = {"content-type": own.pop("content-type", _CONTENT_TYPES[settings.body])}
         if self.compression:
@@ -177,14 +175,14 @@ class HttpEndpointDestination:
         """Send one request; it is taken or refused as a whole."""
         del count
         answer = self._client.request(self._method, self._path, body, self._headers)
-        return self._read(answer) if isinstance(answer, Response) else answer
+        return read_answer(answer) if isinstance(answer, Response) else answer
 
     def probe(self) -> Probed:
         """Ask `health_path`; without one send a HEAD, whose answer tells of credentials and load, and else of life."""
         answer = self._client.request("GET" if self._health else "HEAD", self._health or self._path)
         if not isinstance(answer, Response):
             return answer
-        outcome = self._read(answer)
+        outcome = read_answer(answer)
         if isinstance(outcome, Delivered) or answer.status in _UNAUTHORIZED:
             return probed(outcome)
         if self._health:
@@ -199,22 +197,10 @@ class HttpEndpointDestination:
         """Close the connections."""
         self._client.close()
 
-    def _read(self, answer: Response) -> Outcome:
-        """Read an answer without what was sent in secret: some receivers repeat a request in it."""
-        said = answer.excerpt()
-        for secret in self._secrets:
-            said = said.replace(secret, "***")
-        return read_answer(answer, said)
 
-
-def read_answer(answer: Response, said: str) -> Outcome:
-    """Return what an answer means.
-
-    Args:
-        answer: The answer.
-        said: The beginning of its body, without any secret.
-    """
-    status = answer.status
+def read_answer(answer: Response) -> Outcome:
+    """Return what an answer means."""
+    status, said = answer.status, answer.excerpt()
     reason = f"{status}: {said}" if said else str(status)
     if 200 <= status < 300:  # noqa: PLR2004
         outcome: Outcome = Delivered()
@@ -243,4 +229,4 @@ def _target(answer: Response) -> str:
         place += f":{parts.port}" if parts.port else ""
     except ValueError:
         return ""
-    return f" to {place}{parts.path}" if place or parts.path else ""
+    return answer.hide(f" to {place}{parts.path}") if place or parts.path else ""

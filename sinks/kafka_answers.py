@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from logweir.librdkafka import LibrdkafkaSettings, without_secrets
+from logweir.librdkafka import LibrdkafkaSettings, teller
 from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
 
 TOO_LARGE = "MSG_SIZE_TOO_LARGE"
@@ -76,7 +76,7 @@ class Troubles:
     """
 
     def __init__(self, settings: LibrdkafkaSettings) -> None:
-        self._settings = settings
+        self._said = teller(settings)
         self.last: Failure | None = None
         """The last one, but none that says less than one before it."""
         self.fatal = False
@@ -97,7 +97,7 @@ class Troubles:
 
     def read(self, error: Any) -> Failure:
         """Return an error of librdkafka's without any secret."""
-        return Failure(error.name(), without_secrets(error.str(), self._settings))
+        return Failure(error.name(), self._said(error))
 
     def forget(self) -> None:
         """Forget what was said before."""

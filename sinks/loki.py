@@ -186,10 +186,14 @@ class LokiDestination:
         self._headers = {"content-type": "application/json"}
         if self._method:
             self._headers["content-encoding"] = self._method
-        headers = authorization(settings.username, settings.password, settings.token)
-        if settings.tenant:
-            headers["x-scope-orgid"] = settings.tenant
-        self._client = HttpClient(settings.url, headers, verify=settings.validate_ssl, connections=settings.concurrency)
+        self._tenant = {"x-scope-orgid": settings.tenant} if settings.tenant else {}
+        self._headers |= self._tenant
+        self._client = HttpClient(
+            settings.url,
+            authorization(settings.username, settings.password, settings.token),
+            verify=settings.validate_ssl,
+            connections=settings.concurrency,
+        )
 
     def screen(self, batch: Batch) -> dict[str, int]:
         """Set aside lines that are too long, and what is outside of the time window; count what is altered."""
@@ -232,7 +236,7 @@ class LokiDestination:
 
     def probe(self) -> Probed:
         """Push no streams, which Loki answers by 422, or by 204: a token that may write need not be able to read."""
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": "application/json", **self._tenant}
         answer = self._client.request("POST", _PATH, b'{"streams":[]}', headers)
         if not isinstance(answer, Response):
             return answer
@@ -292,7 +296,7 @@ class LokiDestination:
             if not isinstance(outcome, Invalid):
                 return outcome
             order = [at for indexes in part.values() for at in indexes]
-            found = refusals(answer.body, request.sent(order, alone=len(part) == 1))
+            found = refusals(answer, request.sent(order, alone=len(part) == 1))
             if not found:
                 return outcome
             rejected.update((order[at], why) for at, why in found.items())

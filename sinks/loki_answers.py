@@ -67,7 +67,7 @@ def read_answer(answer: Response) -> Outcome:
     if status == 204 or (status == 200 and not said):  # noqa: PLR2004
         # 200 is what some proxies answer; a page of theirs is no receipt.
         return Delivered()
-    words = _words(answer.body)
+    words = _words(answer)
     mending = [mending for part, mending in _MENDED if part in words]
     if mending:
         outcome: Outcome = Hold(f"{reason}: {mending[0]}")
@@ -86,16 +86,16 @@ def read_answer(answer: Response) -> Outcome:
     return outcome
 
 
-def refusals(body: bytes, sent: Sent) -> dict[int, tuple[str, str]]:
+def refusals(answer: Response, sent: Sent) -> dict[int, tuple[str, str]]:
     """Return the entries that were refused for certain, by index, with cause and reason.
 
     An entry that is refused for being new may share its second with one that was taken: both are named.
 
     Args:
-        body: Of an answer with status 400.
+        answer: One with status 400.
         sent: The entries of the request.
     """
-    text = _words(body)
+    text = _words(answer)
     found: dict[int, tuple[str, str]] = {}
     oldest = max((_seconds(match[1]) * SECOND for match in _OLD.finditer(text)), default=0)
     newest = min((_seconds(match[1]) * SECOND for match in _NEW.finditer(text)), default=1 << 64)
@@ -116,9 +116,9 @@ def refusals(body: bytes, sent: Sent) -> dict[int, tuple[str, str]]:
     return found
 
 
-def _words(body: bytes) -> str:
+def _words(answer: Response) -> str:
     """Return what Loki says itself: labels are in quotes, and what they hold may look like one of its messages."""
-    return _QUOTED.sub('""', body.decode(errors="replace"))
+    return _QUOTED.sub('""', answer.text())
 
 
 def _behind(text: str) -> int:

@@ -26,6 +26,7 @@ from pydantic import Field, field_validator
 
 from logweir.record import epoch_seconds
 from logweir.units import Duration
+from sinks.address import without_credentials
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records, Retry, probed
 from sinks.heads import Heads, Levels, said
 from sinks.http import HttpClient, Response
@@ -71,7 +72,7 @@ class Splunk(CommonDestination):
     @field_validator("url")
     @classmethod
     def _base(cls, value: str) -> str:
-        return _COLLECTOR.sub("", value)
+        return _COLLECTOR.sub("", without_credentials(value, "token"))
 
     def fields(self) -> set[str]:
         """Return what an event's time, host and indexed fields come from."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import orjson
-
 from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
 from sinks.http import Response
 
@@ -42,7 +40,7 @@ class Reply:
 
     def __init__(self, answer: Response) -> None:
         try:
-            parsed = orjson.loads(answer.body)
+            parsed = answer.json()
         except ValueError:
             parsed = None
         members: dict[str, Any] = parsed if isinstance(parsed, dict) else {}

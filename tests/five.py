@@ -108,7 +108,7 @@ def outage(
             caught_up = time.monotonic() - returned
             memory = {name: max(megabytes, memory[name]) for name, megabytes in _memory(running).items()}
             assert running.stop() == 0
-        assert running.told("flow.crashed") == []
+            assert running.told("flow.crashed") == []
         for name, ledger in running.ledgers().items():
             gone = {**feed.dead, **({EXHAUSTED: dead} if name == broken and dead else {})}
             delivered = len(feed.expected) - (dead if name == broken else 0)

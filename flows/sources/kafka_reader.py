@@ -15,17 +15,12 @@ from datetime import datetime
 from itertools import compress
 from typing import Any, Literal
 
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from flows.sources.base import RecordSource, SourceContext
 from flows.sources.kafka_part import KafkaPart
 from logweir.errors import SourceError
+from logweir.librdkafka import teller
 
 POLL_RECORDS = 2000
 """Records of one poll: enough to spread the cost of a batch, few enough to keep the pieces of work short."""
@@ -178,12 +173,16 @@ class _Reader:
         self._topics = topics
         self._start = start
         self._context = context
+        self._said = teller(settings)
         self._last_error = ""
         self._told: dict[str, float] = {}
         """When an error of this name was told last."""
-        self._consumer = Consumer(
-            {**settings, "error_cb": self._on_error, "logger": context.events.logger("source.log")}
-        )
+        logger = context.events.logger("source.log")
+        try:
+            self._consumer = Consumer({**settings, "error_cb": self._on_error, "logger": logger})
+        except KafkaException as error:
+            msg = f"source.settings: {self._said(error.args[0])}"
+            raise SourceError(msg) from None
         self._parts: dict[tuple[str, int], KafkaPart] = {}
         self._read: set[tuple[str, int]] = set()
         """The partitions that were ever assigned: messages of others can't come."""
@@ -208,13 +207,12 @@ class _Reader:
             except KafkaException as error:
                 # The callback knows more than the timeout does, such as a refused password.
                 self._consumer.poll(0)
-                reason = self._last_error or error.args[0].str()
+                reason = self._last_error or self._said(error.args[0])
                 msg = f"list the partitions of {topic}: {reason}: check source.brokers and source.settings"
                 raise SourceError(msg) from error
             if found.error is not None:
-                msg = (
-                    f"topic {topic}: {found.error.str()}: create it, or check source.topics and what this user may read"
-                )
+                said = self._said(found.error)
+                msg = f"topic {topic}: {said}: create it, or check source.topics and what this user may read"
                 raise SourceError(msg)
             counts[topic] = len(found.partitions)
         return counts
@@ -283,7 +281,8 @@ class _Reader:
                 self._consumer.commit(offsets=offsets)
         except KafkaException as error:
             # The flow's own record is what counts; lag tools are told with the next epoch.
-            self._context.events.tell("source.error", "warn", reason=f"commit to the group: {error.args[0].str()}")
+            said = self._said(error.args[0])
+            self._context.events.tell("source.error", "warn", reason=f"commit to the group: {said}")
 
     def recorded(self, key: tuple[str, int], offset: int) -> None:
         """Note a position whose epoch is recorded; the next `commit` takes it along."""
@@ -326,7 +325,7 @@ class _Reader:
                 [TopicPartition(*key, part.position) for key, part in self._parts.items() if part.position is not None]
             )
         except KafkaException as error:
-            reason = self._last_error or error.args[0].str()
+            reason = self._last_error or self._said(error.args[0])
             msg = f"find the first offsets: {reason}: check source.brokers and source.settings"
             raise SourceError(msg) from error
         self._assigned = True
@@ -383,15 +382,14 @@ class _Reader:
             # Assigning anew looks at the watermarks, which tell how much is gone.
             self._assigned = False
         elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
-            self._context.events.tell(
-                "source.error", "warn", topic=key[0], partition=key[1], reason=f"{error.name()}: {error.str()}"
-            )
+            reason = f"{error.name()}: {self._said(error)}"
+            self._context.events.tell("source.error", "warn", topic=key[0], partition=key[1], reason=reason)
         return True
 
     def _on_error(self, error: KafkaError) -> None:
         """Tell what librdkafka says of a broker; while it is away that is the same over and over."""
-        self._last_error = error.str()
+        self._last_error = self._said(error)
         now = time.monotonic()
         if now - self._told.get(error.name(), -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
             self._told[error.name()] = now
-            self._context.events.tell("source.error", "warn", reason=f"{error.name()}: {error.str()}")
+            self._context.events.tell("source.error", "warn", reason=f"{error.name()}: {self._said(error)}")

@@ -86,7 +86,7 @@ def test_every_finding_at_once() -> None:
         (MINIMAL.replace("{type: stdin}", "{typ: stdin}"), "`type` is required, one of file, generate, kafka, stdin"),
         (MINIMAL + "dead_letter: {}\n", "needs either topic_prefix or directory, and not both"),
         (MINIMAL + "max_in_flight: 0\n", "max_in_flight: must be greater than 0"),
-        (MINIMAL + "max_in_flight: 1 mb\n", "must be a size such as 500KB, 1MB or 16MiB, got '1 mb'"),
+        (MINIMAL + "max_in_flight: 1 mb\n", "must be a size such as 500KB, 1MB or 16MiB"),
         (MINIMAL + "retention: {}\n", "retention: unknown setting"),
         (
             "name: 5" + MINIMAL[7:],
@@ -206,14 +206,14 @@ def test_secrets_in_show(monkeypatch: pytest.MonkeyPatch) -> None:
         f"name: a\nsource:\n  type: kafka\n  brokers: [b:9092]\n  topics: [t]\n  group: g\n"
         f"  settings: {{{settings}, ssl.key.location: /key, sasl.username: me}}\n"
         "destinations:\n"
-        f"  a: {{type: elasticsearch, url: 'https://me:{PLANTED}@host/p?api_key={PLANTED}&x=1'}}\n"
+        f"  a: {{type: elasticsearch, url: 'https://me:{PLANTED}@host/p?api_key={PLANTED}&x=1', api_key: null}}\n"
         f"  b: {{type: elasticsearch, url: 'https://host', username: me, password: {PLANTED}, api_key: null}}\n"
     )
     shown = show(flow)
     assert PLANTED not in json.dumps(shown)
     assert PLANTED not in repr(flow.destinations["b"])
     assert shown["source"]["settings"]["sasl.password"] == MASK
-    assert shown["destinations"]["a"]["url"] == f"https://{MASK}@host/p?api_key={MASK}&x=1"
+    assert shown["destinations"]["a"]["url"] == f"https://host/p?api_key={MASK}&x=1"
     assert shown["destinations"]["b"]["username"] == "me"
 
 

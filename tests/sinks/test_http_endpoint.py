@@ -247,4 +247,4 @@ class TestProbe:
 )
 def test_read_answer(status: int, kind: type[Outcome]) -> None:
     """Each status has its outcome."""
-    assert type(read_answer(Response(status, {}, b""), "")) is kind
+    assert type(read_answer(Response(status, {}, b""))) is kind

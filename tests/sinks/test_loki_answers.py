@@ -22,7 +22,7 @@ TOTAL = f"user 'fake', total ignored: 1 out of 2 for stream: {STREAM}"
 def found(text: str, times: list[int], *, sizes: list[int] | None = None, alone: bool = True) -> dict[int, str]:
     """Return the cause of each entry that is refused for certain."""
     sent = Sent(times, sizes or [10] * len(times), alone)
-    return {index: cause for index, (cause, _) in refusals(text.encode(), sent).items()}
+    return {index: cause for index, (cause, _) in refusals(Response(400, {}, text.encode()), sent).items()}
 
 
 class TestRefusals:

@@ -18,6 +18,7 @@ SINKS: dict[str, str] = {
     "http": "sinks.http_endpoint:HttpEndpoint",
     "kafka": "sinks.kafka:Kafka",
     "loki": "sinks.loki:Loki",
+    "otlp": "sinks.otlp:Otlp",
     "s3": "sinks.s3:S3",
     "splunk": "sinks.splunk:Splunk",
 }

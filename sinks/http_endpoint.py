@@ -9,7 +9,6 @@ Protocol: RFC 9110 (methods, status codes, Retry-After), RFC 6585 (429), RFC 761
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -30,11 +29,10 @@ from sinks.destination import (
     probed,
 )
 from sinks.http import HttpClient, Response
-from sinks.secret import HeaderSecret, HeaderValue, authorization, check_credentials
+from sinks.secret import HeaderSecret, HeaderValue, authorization, check_credentials, check_names
 from sinks.settings import CommonDestination
 
 _CONTENT_TYPES = {"ndjson": "application/x-ndjson", "array": "application/json"}
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN_HEADERS = {"connection", "content-encoding", "content-length", "host", "transfer-encoding", "upgrade"}
 """What belongs to the connection, or follows from the body."""
 _NO_SUCH_METHOD = 501
@@ -94,17 +92,7 @@ class HttpEndpoint(CommonDestination):
     @field_validator("headers")
     @classmethod
     def _sendable(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        lower = [name.lower() for name in value]
-        for name in value:
-            if not _NAME.fullmatch(name):
-                msg = f"{name!r} is no name of a header"
-                raise ValueError(msg)
-            if name.lower() in _OWN_HEADERS:
-                msg = f"{name} is set by logweir itself"
-                raise ValueError(msg)
-            if lower.count(name.lower()) > 1:
-                msg = f"{name} is there twice: the case of names doesn't count"
-                raise ValueError(msg)
+        check_names(value, _OWN_HEADERS)
         return value
 
     @field_validator("health_path")

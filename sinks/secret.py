@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Collection
 from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr
 
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PRINTABLE = re.compile("[!-~]+")
 _PRINTABLE_WORDS = re.compile("[!-~]+([ \t]+[!-~]+)*")
 
@@ -34,6 +36,21 @@ HeaderSecret = Annotated[SecretStr, AfterValidator(_sendable)]
 
 HeaderValue = Annotated[SecretStr, AfterValidator(_sendable_words)]
 """The whole value of a header, which may be a secret; spaces may stand within it."""
+
+
+def check_names(headers: Collection[str], own: Collection[str]) -> None:
+    """Raise ValueError unless all are names of headers (RFC 9110), different ones, and none of `own`, which we set."""
+    lower = [name.lower() for name in headers]
+    for name in headers:
+        msg = ""
+        if not _NAME.fullmatch(name):
+            msg = f"{name!r} is no name of a header"
+        elif name.lower() in own:
+            msg = f"{name} is set by logweir itself"
+        elif lower.count(name.lower()) > 1:
+            msg = f"{name} is there twice: the case of names doesn't count"
+        if msg:
+            raise ValueError(msg)
 
 
 def check_credentials(username: str | None, password: SecretStr | None, token: SecretStr | None) -> None:

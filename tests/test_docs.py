@@ -25,10 +25,13 @@ ENVIRONMENT = {
     "DATADOG_API_KEY": "key",
     "GCP_SERVICE_ACCOUNT_EMAIL": "writer@platform-1.iam.gserviceaccount.com",
     "GCP_PRIVATE_KEY": "key",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318",
     "SPLUNK_HEC_URL": "http://localhost:8088",
     "SPLUNK_HEC_TOKEN": "token",
     "COLLECTOR_TOKEN": "token",
     "REDACT_KEY": "0123456789abcdef0123456789abcdef",
+    "GRAFANA_OTLP_TOKEN": "token",
+    "HONEYCOMB_API_KEY": "key",
     "LOKI_ADDR": "http://localhost:3100",
     "LOKI_PASSWORD": "password",
 }

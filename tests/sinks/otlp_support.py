@@ -1,0 +1,188 @@
+"""What the tests of OTLP share: what a server reads of a record, and what the page says that it should read."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from unittest.mock import patch
+
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from pydantic import TypeAdapter
+
+from operators.formats import LOGWEIR, Format
+from sinks.otlp import Otlp
+from sinks.otlp_protobuf import ProtobufEncoder
+from sinks.otlp_wire import MAX_DEPTH
+from tests.servers.otlp import JSON, PROTOBUF, members, plain, read
+from tests.sinks.cloud_support import Encoder
+
+Way = Literal["straight", "general", "json"]
+WAYS: tuple[Way, ...] = ("straight", "general", "json")
+ARRIVED = 1_790_000_000.0
+KEY = "pl4nted-s3cret"
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+TIMES: dict[Any, int] = {
+    "2026-11-01T10:00:00Z": 1_793_527_200_000_000_000,
+    "2026-11-01T10:00:00.123456789Z": 1_793_527_200_123_456_789,
+    "2026-11-01T12:00:00.5+02:00": 1_793_527_200_500_000_000,
+    1767323045678: 1_767_323_045_678_000_000,
+}
+"""Timestamps that are told as such; any other stays an attribute."""
+LEVELS: dict[Any, int] = {"info": 9, "WARNING": 13, "fatal": 21, 30: 9, "odd": 0, "": 0}
+RESOURCE = {
+    "service": "service.name",
+    "version": "service.version",
+    "environment": "deployment.environment.name",
+    "host": "host.name",
+}
+CONVENTIONS = {
+    "error.name": "exception.type",
+    "error.message": "exception.message",
+    "error.stack": "exception.stacktrace",
+    "user.username": "user.name",
+    "user.ip": "client.address",
+    "context.userId": "user.id",
+    "context.sessionId": "session.id",
+}
+
+
+def configured(url: str = "http://127.0.0.1:9", **changes: Any) -> Otlp:
+    """Return settings as a flow file gives them."""
+    given = {"type": "otlp", "url": url, "headers": {"Authorization": f"Bearer {KEY}"}}
+    return TypeAdapter(Otlp).validate_python({**given, **changes})
+
+
+_encoded = Encoder(configured, ARRIVED)
+
+
+@dataclass(eq=False)
+class Told:
+    """What a log record says, as plain values."""
+
+    resource: dict[str, Any] = field(default_factory=dict)
+    time: int = 0
+    severity: int = 0
+    severity_text: str = ""
+    body: Any = None
+    trace: str = ""
+    span: str = ""
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare as JSON does: 1, 1.0 and true differ."""
+        return repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        return json.dumps(vars(self), sort_keys=True, ensure_ascii=False)
+
+
+def told(record: LogRecord, resource: dict[str, Any]) -> Told:
+    """Return what a record says that a server has read."""
+    return Told(
+        resource,
+        record.time_unix_nano,
+        record.severity_number,
+        record.severity_text,
+        plain(record.body),
+        record.trace_id.hex(),
+        record.span_id.hex(),
+        members(record.attributes),
+    )
+
+
+def sent(*values: bytes, way: Way = "straight", layout: Format = LOGWEIR, **changes: Any) -> list[Told]:
+    """Return what a server reads of each of these records, by one of the ways to write them."""
+    changes["encoding"] = "json" if way == "json" else "protobuf"
+    if way == "general":
+        with patch.object(ProtobufEncoder, "_straight", side_effect=ValueError):
+            pieces = _encoded(*values, layout=layout, **changes)
+    else:
+        pieces = _encoded(*values, layout=layout, **changes)
+    _, destination = _encoded.made[f"{layout.name} {changes}"]
+    found = []
+    for piece in pieces:
+        request = read(destination.frame([piece]), JSON if way == "json" else PROTOBUF)
+        (group,) = request.resource_logs
+        ((record,),) = (scope.log_records for scope in group.scope_logs)
+        assert record.observed_time_unix_nano == ARRIVED * 1e9
+        found.append(told(record, members(group.resource.attributes)))
+    return found
+
+
+def promised(record: dict[str, Any], offset: int = 0) -> Told:
+    """Return what the page promises of a record in logweir's own format."""
+    left = copy.deepcopy(record)
+    made = Told()
+    _promise_fields(made, left)
+    own = left.get("id")
+    uid = str(own) if type(own) in {str, int} and own != "" else f"logs-0-{offset}"
+    pairs = [
+        (f"{name}.{inner}", each)
+        for name, value in left.items()
+        if isinstance(value, dict)
+        for inner, each in value.items()
+    ]
+    pairs += [(name, value) for name, value in left.items() if not (isinstance(value, dict) and value)]
+    names = {name for name, _ in pairs}
+    if len(names) < len(pairs):
+        found = left
+    else:
+        found = {
+            CONVENTIONS[name] if name in CONVENTIONS and CONVENTIONS[name] not in names else name: value
+            for name, value in pairs
+        }
+    if "log.record.uid" not in found:
+        if type(own) in {str, int} and str(own) == uid:
+            del found["id"]
+        found["log.record.uid"] = uid
+    for name in ("name", "message", "stack"):
+        error = record.get("error")
+        if isinstance(error, dict) and isinstance(error.get(name), str):
+            found.setdefault(CONVENTIONS[f"error.{name}"], error[name])
+    made.attributes = {name: rendered(value) for name, value in found.items()}
+    return made
+
+
+def _promise_fields(made: Told, left: dict[str, Any]) -> None:
+    for name, attribute in RESOURCE.items():
+        if (
+            isinstance(left.get("context"), dict)
+            and left["context"].get(name)
+            and isinstance(left["context"][name], str)
+        ):
+            made.resource[attribute] = _moved(left, "context", name)
+    if type(left.get("timestamp")) in {str, int} and left["timestamp"] in TIMES:
+        made.time = TIMES[left.pop("timestamp")]
+    if type(left.get("level")) in {str, int}:
+        level = left.pop("level")
+        made.severity, made.severity_text = LEVELS[level], str(level)
+    if left.get("message") is not None:
+        made.body = rendered(left.pop("message"))
+    if isinstance(left.get("trace"), dict) and left["trace"].get("traceId") == TRACE:
+        made.trace = _moved(left, "trace", "traceId")
+        if isinstance(left.get("trace"), dict) and left["trace"].get("spanId") == SPAN:
+            made.span = _moved(left, "trace", "spanId")
+
+
+def _moved(left: dict[str, Any], group: str, name: str) -> Any:
+    value = left[group].pop(name)
+    if not left[group]:
+        del left[group]
+    return value
+
+
+def rendered(value: Any, depth: int = 0) -> Any:
+    """Return a value as the page says that it is sent."""
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        return str(value)
+    if isinstance(value, dict | list) and depth >= MAX_DEPTH:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if isinstance(value, dict):
+        return {name: rendered(each, depth + 1) for name, each in value.items()}
+    return [rendered(each, depth + 1) for each in value] if isinstance(value, list) else value

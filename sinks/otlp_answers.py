@@ -11,7 +11,6 @@ records are set aside: what was taken is then there twice once they are sent aga
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -33,17 +32,16 @@ _HEADER = re.compile(r"(missing|invalid|required) [^.]{0,40}\bheader\b|\bno org 
 _FIRST_SIGN_BIT = 1 << 63
 
 
-def read_answer(answer: Response, count: int, hide: Callable[[str], str] = str) -> Outcome:
+def read_answer(answer: Response, count: int) -> Outcome:
     """Return what an answer to a request means.
 
     Args:
         answer: The answer.
         count: The request's records.
-        hide: Takes what is secret out of a text: some servers repeat a header in it.
     """
     if 200 <= answer.status < 300:  # noqa: PLR2004  beside the specification's 200: Loki has 204
-        return _read_success(answer, count, hide)
-    status, reason = answer.status, f"{answer.status}: {hide(_reason(answer))}"
+        return _read_success(answer, count)
+    status, reason = answer.status, f"{answer.status}: {_reason(answer)}"
     outcome: Outcome
     if status in {408, 429} or status >= 500:  # noqa: PLR2004
         outcome = Retry(reason, answer.retry_after())
@@ -62,15 +60,15 @@ def read_answer(answer: Response, count: int, hide: Callable[[str], str] = str) 
     return outcome
 
 
-def _read_success(answer: Response, count: int, hide: Callable[[str], str]) -> Outcome:
+def _read_success(answer: Response, count: int) -> Outcome:
     try:
         rejected, message = _partial_success(answer)
     except (ValueError, TypeError, AttributeError):
-        said = f"{answer.status} with what is no answer of OTLP: {hide(answer.excerpt())}"
+        said = f"{answer.status} with what is no answer of OTLP: {answer.excerpt()}"
         return Retry(f"{said}: check `url`, if this goes on")
     if rejected <= 0:
         return Delivered()
-    message = hide(message) or "no reason given"
+    message = answer.hide(message)[:_LONGEST_REASON] or "no reason given"
     if rejected >= count:
         return Partial(dict.fromkeys(range(count), (REJECTED, message)))
     said = f"{rejected} of the {count} records of a request were rejected, and the answer doesn't say which: {message}"
@@ -91,7 +89,7 @@ def _partial_success(answer: Response) -> tuple[int, str]:
             msg = "an error"
             raise ValueError(msg)
         partial = found.get("partialSuccess") or {}
-        return int(partial.get("rejectedLogRecords") or 0), str(partial.get("errorMessage") or "")[:_LONGEST_REASON]
+        return int(partial.get("rejectedLogRecords") or 0), str(partial.get("errorMessage") or "")
     rejected, message = 0, ""
     for number, content in read_fields(answer.body):
         if number == 1:
@@ -99,7 +97,7 @@ def _partial_success(answer: Response) -> tuple[int, str]:
                 if inner == 1:
                     rejected = int(value)
                 elif inner == 2:  # noqa: PLR2004  error_message
-                    message = _bytes(value)[:_LONGEST_REASON].decode(errors="replace")
+                    message = _bytes(value).decode(errors="replace")
     return (0 if rejected >= _FIRST_SIGN_BIT else rejected), message
 
 
@@ -115,7 +113,7 @@ def _reason(answer: Response) -> str:
             message = parsed.get("message") or parsed.get("error")
     except (ValueError, TypeError, AttributeError):
         pass
-    return str(message)[:_LONGEST_REASON] if message else answer.excerpt()
+    return answer.hide(str(message))[:_LONGEST_REASON] if message else answer.excerpt()
 
 
 def _is_protobuf(answer: Response) -> bool:

@@ -64,6 +64,8 @@ class Planted:
     def __init__(self, urls: Iterator[str], brokers: str) -> None:
         odd = planted("/+ \"'&%:é\\")
         url_password = planted()
+        instance = f"12345:{planted()}"
+        pair = base64.b64encode(instance.encode()).decode()
         self.destinations: dict[str, dict[str, Any]] = {
             "datadog": {"type": "datadog", "url": next(urls), "api_key": planted("/+\"'&%")},
             "splunk": {"type": "splunk", "url": next(urls), "token": planted("-+/&")},
@@ -87,15 +89,17 @@ class Planted:
             "http-password": {"type": "http", "url": next(urls), "username": "me", "password": planted("&\"'")},
             "loki": {"type": "loki", "url": next(urls), "token": planted("+/=")},
             "loki-password": {"type": "loki", "url": next(urls), "username": "me", "password": planted("&\"'")},
+            "otlp": {
+                "type": "otlp",
+                "url": next(urls),
+                "headers": {"authorization": f"Basic {pair}", "x-planted": planted(" \"'& words")},
+            },
             "kafka": {"type": "kafka", "brokers": [brokers], "topic": "planted", "settings": _sasl(planted("/+&"))},
         }
-        if "otlp" in SINKS:
-            headers = {"authorization": f"Basic {planted()}", "x-planted": planted(" \"'& words")}
-            self.destinations["otlp"] = {"type": "otlp", "url": next(urls), "headers": headers}
         self.status_token = planted()
         self._needles = {
             each for text in [*_texts(self.destinations), self.status_token] for each in _needles(text)
-        } | {url_password[:_CORE]}
+        } | {url_password[:_CORE], *_needles(instance.partition(":")[2])}
         for name in ("elastic", "http-password", "loki-password"):
             pair = f"me:{self.destinations[name]['password']}".encode()
             # The ends of what is encoded depend on what stands before and behind.

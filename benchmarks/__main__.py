@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import deliver, encode, redact
+from benchmarks import deliver, encode, logger, redact
 from benchmarks.processes import stop
 from benchmarks.stages import shares
 from flows.config import load
@@ -18,8 +18,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", choices=["encode", "redact"], help="What needs no server.")
+    parser.add_argument("--only", choices=["encode", "redact", "logger"], help="What needs no server, or Kafka alone.")
     options = parser.parse_args()
+    if options.only == "logger":
+        with Kafka() as kafka:
+            kafka.create_topic(logger.TOPIC)
+            logger.measure(kafka.brokers)
+        return
     if options.only:
         (encode.costs if options.only == "encode" else redact.cost)(options.records, options.repeats)
         return
@@ -40,6 +45,8 @@ def main() -> None:
             encode.costs(options.records, options.repeats)
             redact.cost(options.records, options.repeats)
             deliver.workers(kafka.brokers, url, options.records, options.repeats)
+            kafka.create_topic(logger.TOPIC)
+            logger.measure(kafka.brokers)
     finally:
         stop(server)
 

@@ -140,6 +140,20 @@ def test_broken_pipe(capfd: pytest.CaptureFixture[str]) -> None:
     assert "StreamOutput has not written a record: BrokenPipeError" in capfd.readouterr().err
 
 
+def test_closed_stream(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A stream that was closed is no longer written to, even if its number is another file's by then."""
+    stream = (tmp_path / "first").open("wb")
+    logger = StructuredLogger("a", outputs=[StreamOutput(stream)])
+    number = stream.fileno()
+    stream.close()
+    with (tmp_path / "second").open("wb") as other:
+        assert other.fileno() == number
+        logger.info("x")
+        StructuredLogger("a", outputs=[StreamOutput(other)]).info("y")
+    assert [record["message"] for record in lines(tmp_path / "second")] == ["y"]
+    assert "StreamOutput has not written a record: ValueError: its stream is closed" in capfd.readouterr().err
+
+
 def test_file(tmp_path: Path) -> None:
     """A file is appended to, in folders that are made, and opened again after it was closed."""
     path = tmp_path / "logs" / "app.ndjson"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import time
 import uuid
 from collections.abc import Iterator
@@ -150,6 +151,28 @@ def test_subclass(records: Records) -> None:
     logger.warning("other")
     assert [record["message"] for record in records] == ["QUIET", "CHILD", "other"]
     assert isinstance(logger.child(), Shouting)
+
+
+def test_subclass_with_attributes(records: Records) -> None:
+    """A subclass may have attributes of its own, which its children have as well."""
+
+    class Tenant(StructuredLogger):
+        def __init__(self, tenant: str, **more: Any) -> None:
+            super().__init__("checkout", **more)
+            self.tenant = tenant
+
+    child = Tenant("t", outputs=[records.append]).child(a=1)
+    assert isinstance(child, Tenant)
+    assert child.tenant == "t"
+    child.info("x")
+    assert len(records) == 1
+
+
+def test_copies(make: Make) -> None:
+    """What holds a logger can be copied; the copy has the same one."""
+    logger = make().child(a=1)
+    assert copy.deepcopy({"logger": logger})["logger"] is logger
+    assert copy.copy(logger) is logger
 
 
 def test_children(make: Make, records: Records) -> None:

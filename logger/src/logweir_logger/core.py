@@ -17,10 +17,8 @@ import orjson
 from logweir_logger.encode import LIMITS, OPTIONS, Walk, convert
 from logweir_logger.exceptions import text_of
 from logweir_logger.levels import LEVELS, severity
-from logweir_logger.outputs import Output
+from logweir_logger.outputs import Output, Write
 from logweir_logger.redact import REDACTED, Redactor
-
-Write = Callable[[bytes, int], None]
 
 _COMPLAIN_SECONDS = 60.0
 """An output that fails says so on stderr no more often."""
@@ -82,7 +80,9 @@ class Core:
         """Find out what writes each level; `instead` takes all of them."""
         chosen = instead if instead is not None else _captured[-1] if _captured else None
         self.writers = [
-            (chosen,) if chosen is not None else tuple(each.write for each in self._outputs if number >= each.severity)
+            (chosen,)
+            if chosen is not None
+            else tuple(each.writer() for each in self._outputs if number >= each.severity)
             for number in range(len(LEVELS))
         ]
 
@@ -151,7 +151,7 @@ class Core:
         if self._complained and now - self._complained < _COMPLAIN_SECONDS:
             return
         self._complained = now
-        owner = type(getattr(write, "__self__", write)).__name__
+        owner = next((type(each).__name__ for each in self._outputs if each.writer() == write), "an output")
         # Where that fails too, there is nowhere left to say it.
         with suppress(Exception):
             sys.stderr.write(f"logweir_logger: {owner} has not written a record: {type(error).__name__}: {error}\n")

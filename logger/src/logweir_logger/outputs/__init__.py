@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from time import time_ns
-from typing import Any
+from typing import Any, Callable
 
 import orjson
 
 from logweir_logger.clock import CLOCK
 from logweir_logger.levels import LEVELS, severity
+
+Write = Callable[[bytes, int], None]
+"""Writes a record, given its line and its severity."""
 
 
 class Output:
@@ -39,6 +42,10 @@ class Output:
             severity: Its level's place in `LEVELS`.
         """
         raise NotImplementedError
+
+    def writer(self) -> Write:
+        """Return what the logger calls with each record, `write` if there is nothing quicker."""
+        return self.write
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Return whether everything is written, which is waited for no longer than these seconds."""

@@ -41,6 +41,9 @@ class FileOutput(Output):
         OSError: The file can't be opened.
     """
 
+    closed = False
+    """For the writer, which is made anew with each file."""
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -82,7 +85,7 @@ class FileOutput(Output):
                 self._look(now)
             if self._size and self._due(now, len(line) + 1):
                 self._rotate(now, len(line) + 1)
-            self._writer.write(line + b"\n")
+            self._writer.write(line)
             self._size += len(line) + 1
 
     def flush(self, timeout: float = 10.0) -> bool:
@@ -109,7 +112,7 @@ class FileOutput(Output):
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        self._writer = DescriptorWriter(self._descriptor)
+        self._writer = DescriptorWriter(self._descriptor, self)
         state = os.fstat(self._descriptor)
         self._size, self._inode = state.st_size, state.st_ino
         # Of a file that was there already, the last change is the nearest to when it began.

@@ -23,6 +23,7 @@ from weakref import WeakSet
 
 from logweir_logger.levels import LEVELS, WARN
 from logweir_logger.outputs import Output, compose
+from logweir_logger.outputs.kafka_settings import DEFAULTS, check, client_class
 from logweir_logger.outputs.stream import StreamOutput
 
 MAX_RECORDS = 100_000
@@ -33,30 +34,6 @@ _TEND_SECONDS = 0.1
 _QUIET_SECONDS = 1.0
 """After so long without a refusal an outage is over."""
 _WRITE_BYTES = 65_536
-
-DEFAULTS: Mapping[str, Any] = {
-    "enable.idempotence": True,
-    "compression.type": "lz4",
-    "linger.ms": 50,
-    # So long a record may wait for the brokers, then it goes to the fallback.
-    "message.timeout.ms": 300_000,
-    # The default, 10 s, would let an outage last that much longer than it does.
-    "reconnect.backoff.max.ms": 2_000,
-    # It would write to stderr by itself.
-    "log_level": 0,
-}
-"""What `settings` may change."""
-
-_OWN = {
-    "bootstrap.servers": "give `brokers`",
-    "metadata.broker.list": "give `brokers`",
-    "queue.buffering.max.messages": "give `max_records`",
-    "queue.buffering.max.kbytes": "give `max_bytes`",
-    "on_delivery": "read `stats()`",
-    "dr_cb": "read `stats()`",
-    "error_cb": "read `stats()`",
-    "delivery.report.only.error": "read `stats()`",
-}
 
 
 class KafkaOutput(Output):
@@ -91,23 +68,7 @@ class KafkaOutput(Output):
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(level)
-        if when_full not in {"fallback", "drop"}:
-            msg = f"when_full must be fallback or drop, got {when_full!r}"
-            raise ValueError(msg)
-        if not topic:
-            msg = "topic must be the name of a topic"
-            raise ValueError(msg)
-        if not brokers:
-            msg = "brokers must name at least one, as host:port"
-            raise ValueError(msg)
-        for name, value in (("max_records", max_records), ("max_bytes", max_bytes)):
-            if value < 1:
-                msg = f"{name} must be at least 1, got {value}"
-                raise ValueError(msg)
-        for name in settings or {}:
-            if name in _OWN:
-                msg = f"`{name}` can't be set under `settings`: {_OWN[name]} instead"
-                raise ValueError(msg)
+        check(brokers, topic, when_full, max_records, max_bytes, settings or {})
         self._topic = topic
         self._max_records = max_records
         self._max_bytes = max_bytes
@@ -122,7 +83,7 @@ class KafkaOutput(Output):
             # Reports of success would cost as much as the sending; what isn't waiting or failed was delivered.
             "delivery.report.only.error": True,
         }
-        self._client_class = _client_class(self._settings)
+        self._client_class = client_class(self._settings)
         self._fixed = b""
         self._exiting = False
         self._producer: Any
@@ -387,22 +348,6 @@ class KafkaOutput(Output):
 _OUTPUTS: WeakSet[KafkaOutput] = WeakSet()
 _told: list[int] = []
 """The child of multiprocessing that has been told to close the outputs at its end."""
-
-
-def _client_class(settings: Mapping[str, Any]) -> Any:
-    """Return the class of producers, once it has found these settings right."""
-    try:
-        from confluent_kafka import KafkaException, Producer
-    except ModuleNotFoundError as error:
-        msg = "KafkaOutput needs confluent-kafka: pip install 'logweir-logger[kafka]'"
-        raise ModuleNotFoundError(msg) from error
-    try:
-        # Without brokers it starts no connection, and is gone at once.
-        Producer({name: value for name, value in settings.items() if name != "bootstrap.servers"})
-    except KafkaException as error:
-        msg = f"wrong settings for Kafka: {error.args[0].str()}"
-        raise ValueError(msg) from None
-    return Producer
 
 
 def _is_fatal(reason: str) -> bool:

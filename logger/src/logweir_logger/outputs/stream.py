@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from typing import IO, Any
 
-from logweir_logger.outputs import Output
+from logweir_logger.outputs import Output, Write
 
 _write = os.write
 _WAIT_SECONDS = 60.0
@@ -25,12 +25,14 @@ class DescriptorWriter:
 
     Args:
         descriptor: The file's number.
+        stream: Whose it is; once that is closed, the number may be another file's.
     """
 
-    __slots__ = ("_acquire", "_busy", "_descriptor", "_release", "_waiting")
+    __slots__ = ("_acquire", "_busy", "_descriptor", "_release", "_waiting", "stream")
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, stream: Any) -> None:
         self._descriptor = descriptor
+        self.stream = stream
         self.renew()
 
     def renew(self) -> None:
@@ -42,25 +44,29 @@ class DescriptorWriter:
         self._busy = False
         self._waiting: deque[bytes] = deque()
 
-    def write(self, line: bytes) -> None:
-        """Write a line with its newline.
+    def write(self, line: bytes, severity: int = 0) -> None:  # noqa: ARG002
+        """Write a line and a newline.
 
         Raises:
             OSError: The descriptor doesn't take it.
+            ValueError: The stream is closed.
         """
+        if self.stream.closed:
+            msg = "its stream is closed"
+            raise ValueError(msg)
         release = self._release
+        line += b"\n"
         self._acquire()
         try:
             if self._busy:
                 # A signal handler in the midst of a long line.
                 self._waiting.append(line)
                 return
-            try:
-                written = _write(self._descriptor, line)
-            except BlockingIOError:
-                written = 0
+            written = _write(self._descriptor, line)
             if written != len(line):
                 self._rest(line[written:])
+        except BlockingIOError:
+            self._rest(line)
         finally:
             release()
 
@@ -114,18 +120,22 @@ class StreamOutput(Output):
             raise ValueError(msg)
         self._name = stream if isinstance(stream, str) else None
         self._stream: Any = None
-        self._writer: Any = None
+        self._write: Write = _nowhere
         if not isinstance(stream, str):
             self._follow(stream)
 
-    def write(self, line: bytes, severity: int) -> None:  # noqa: ARG002
+    def writer(self) -> Write:
+        """Return what writes a record: for an open file, without a step between."""
+        return self.write if self._name is not None else self._write
+
+    def write(self, line: bytes, severity: int) -> None:
         """Write one record."""
         name = self._name
         if name is not None:
             stream = sys.stdout if name == "stdout" else sys.stderr
             if stream is not self._stream:
                 self._follow(stream)
-        self._writer(line + b"\n")
+        self._write(line, severity)
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Return True: nothing is held back here."""
@@ -133,22 +143,29 @@ class StreamOutput(Output):
         return True
 
     def _follow(self, stream: Any) -> None:
-        self._writer = writer_to(stream)
+        self._write = writer_to(stream)
         self._stream = stream
 
 
-def writer_to(stream: Any) -> Any:
-    """Return a function that writes one line of bytes to this stream."""
+def _nowhere(_line: bytes, _severity: int) -> None:
+    """Write nothing."""
+
+
+def writer_to(stream: Any) -> Write:
+    """Return a function that writes one record to this stream."""
     if stream is None:
         # A windowed application has no standard output.
-        return len
+        return _nowhere
     try:
         descriptor = stream.fileno()
         # What was printed so far comes first.
         stream.flush()
     except Exception:  # noqa: BLE001  # each replacement of a stream refuses in its own way
         return _TextWriter(stream).write
-    return _WRITERS.setdefault(descriptor, DescriptorWriter(descriptor)).write
+    found = _WRITERS.get(descriptor)
+    if found is None or found.stream.closed:
+        _WRITERS[descriptor] = found = DescriptorWriter(descriptor, stream)
+    return found.write
 
 
 class _TextWriter:
@@ -159,7 +176,8 @@ class _TextWriter:
         self._bytes = False
         self._lock = threading.RLock()
 
-    def write(self, line: bytes) -> None:
+    def write(self, line: bytes, severity: int) -> None:  # noqa: ARG002
+        line += b"\n"
         with self._lock:
             if not self._bytes:
                 try:

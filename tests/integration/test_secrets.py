@@ -101,9 +101,9 @@ class Planted:
             each for text in [*_texts(self.destinations), self.status_token] for each in _needles(text)
         } | {url_password[:_CORE], *_needles(instance.partition(":")[2])}
         for name in ("elastic", "http-password", "loki-password"):
-            pair = f"me:{self.destinations[name]['password']}".encode()
+            login = f"me:{self.destinations[name]['password']}".encode()
             # The ends of what is encoded depend on what stands before and behind.
-            self._needles.add(base64.b64encode(pair)[4:-4].decode())
+            self._needles.add(base64.b64encode(login)[4:-4].decode())
 
     @staticmethod
     def _aws(url: str) -> dict[str, Any]:

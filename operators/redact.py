@@ -40,6 +40,9 @@ _HASHED_LENGTH = len(HASH_PREFIX) + HASH_DIGITS
 _ROUNDS = 5
 """Cutting text out can put together what is a match again; so it is looked for until nothing is found."""
 
+_LONGEST_ID = 10_000
+"""Bytes as written. No destination takes a longer one, so to look for it in long texts is not worth the time."""
+
 _NOTHING = frozenset({b"null", b'""'})
 _STRENGTH = {"hash": 0, "replace": 1, "remove": 2}
 _ANCHOR = re.compile(r"\\(.)|\[\^|[\^$]", re.DOTALL)
@@ -167,7 +170,7 @@ class Redactor:
             tokens = Tokens(hidden)
             found = self._found(resolved, tokens.all if self._own else ())
             hidden = spliced(hidden, self._edits(resolved, hidden, found, tokens, names, own))
-            if hidden == before:
+            if hidden == before or (self._search is not None and self._search(hidden) is None):
                 break
         account.redact(names)
         return hidden if names else value
@@ -258,13 +261,13 @@ class Redactor:
             token = tokens if isinstance(tokens, Token) else tokens.at(start, end)
             if token is None:
                 continue
-            whole = resolved.text[resolved.at(token.start) : resolved.at(token.end)]
-            if own and token.kind != "key" and own.is_text(whole):
+            if own and own.is_token(raw, token):
                 continue
             text = resolved.text[each.start : each.end]
             if token.kind == "number":
                 # A part of a number can't be hidden: what is left would be another number.
-                text, start, end = whole, token.start, token.end
+                start, end = token.start, token.end
+                text = raw[start:end]
             instead = self._instead(each.mode, text)
             if token.kind == "number":
                 instead = b"null" if each.mode == "remove" else b'"%b"' % instead
@@ -294,6 +297,12 @@ class _Id:
             self._id = None if own is None else own.encode("utf-8", "replace")
             self._value = None
         return text == self._id
+
+    def is_token(self, raw: bytes, token: Token) -> bool:
+        """Tell whether a token is the id, and no key."""
+        if token.kind == "key" or token.end - token.start > _LONGEST_ID:
+            return False
+        return self.is_text(Resolved(raw[token.start : token.end]).text)
 
 
 def _value(raw: bytes) -> bytes:

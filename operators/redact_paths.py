@@ -23,6 +23,8 @@ _QUOTE, _OPENING, _CLOSING = ord('"'), frozenset(b"{["), frozenset(b"}]")
 _PLAIN = re.compile(r"[!#-.0-\[\]-~ ]+")
 """Names that JSON writes as they are, always or with escapes that the prefilter looks for."""
 
+_COMMA = re.compile(rb"\s*+,")
+
 ANY, DEEP = "*", "**"
 
 
@@ -163,8 +165,7 @@ def _quoted(name: str) -> str:
 def without(raw: bytes, hit: Hit) -> tuple[int, int]:
     """Return the span that takes a value out with its key and a comma."""
     if not hit.first:
-        comma = raw.rfind(b",", 0, hit.key)
-        return (hit.key if comma < 0 else comma), hit.end
-    rest = raw[hit.end :]
-    after = len(rest) - len(rest.lstrip(b" \t\r\n"))
-    return hit.key, hit.end + (after + 1 if rest[after : after + 1] == b"," else 0)
+        before = raw.rfind(b",", 0, hit.key)
+        return (hit.key if before < 0 else before), hit.end
+    comma = _COMMA.match(raw, hit.end)
+    return hit.key, comma.end() if comma else hit.end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -13,7 +14,9 @@ Edit = tuple[int, int, bytes]
 
 _TOKEN = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(\s*+:)?|-?[0-9][0-9.eE+-]*+', re.DOTALL)
 _COLON = re.compile(rb'"\s*+:')
-_NUMBER_CHARACTERS = b"0123456789+-.eE"
+_NUMBER = b"0123456789+-.eE"
+_FEW = 8
+"""So many tokens are found by counting quotes; for more of one record it is quicker to list all."""
 
 
 class Token(NamedTuple):
@@ -33,6 +36,7 @@ class Tokens:
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
+        self._asked = 0
 
     @cached_property
     def all(self) -> list[Token]:
@@ -47,14 +51,23 @@ class Tokens:
 
     def at(self, start: int, end: int) -> Token | None:
         """Return the token that a span lies in; None if it doesn't lie in one."""
+        self._asked += 1
+        if self._asked > _FEW:
+            at = bisect_right(self._starts, start) - 1
+            token = self.all[at] if at >= 0 else Token(0, 0, "text")
+            return token if token.start <= start < end <= token.end else None
         raw = self._plain
         if raw.count(b'"', 0, start) % 2:
             opening, closing = raw.rfind(b'"', 0, start) + 1, raw.find(b'"', start)
             token = Token(opening, closing, "key" if _COLON.match(raw, closing) else "text")
         else:
-            after = raw[end:].lstrip(_NUMBER_CHARACTERS)
-            token = Token(len(raw[:start].rstrip(_NUMBER_CHARACTERS)), len(raw) - len(after), "number")
+            after = raw[end:].lstrip(_NUMBER)
+            token = Token(len(raw[:start].rstrip(_NUMBER)), len(raw) - len(after), "number")
         return token if token.start <= start < end <= token.end else None
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [token.start for token in self.all]
 
     @cached_property
     def _plain(self) -> bytes:
@@ -70,23 +83,23 @@ class Tokens:
         """
         raw = self._raw
         taken = Counter(raw[token.start : token.end] for token in self.all if token.kind == "key")
+        numbers: Counter[bytes] = Counter()
         for token, edits in keys.items():
             taken[raw[token.start : token.end]] -= 1
             moved = [(start - token.start, end - token.start, instead) for start, end, instead in edits]
             name = key = spliced(raw[token.start : token.end], moved)
-            number = 1
             while taken[key] > 0:
-                number += 1
-                key = b"%b %d" % (name, number)
+                numbers[name] += 1
+                key = b"%b %d" % (name, numbers[name] + 1)
             taken[key] += 1
             yield token.start, token.end, key
 
 
 def spliced(raw: bytes, edits: Iterable[Edit]) -> bytes:
-    """Return the bytes with these edits, which don't overlap; themselves if there are none."""
+    """Return the bytes with these edits; themselves if there are none. In broken JSON they may overlap."""
     pieces: list[bytes] = []
     last = 0
     for start, end, instead in sorted(edits):
         pieces += (raw[last:start], instead)
-        last = end
+        last = max(last, end)
     return b"".join([*pieces, raw[last:]]) if pieces else raw

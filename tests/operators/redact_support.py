@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,6 +18,11 @@ from operators.redact_models import RedactSettings
 from operators.redact_patterns import BUILTINS
 
 ALL = list(BUILTINS)
+CORPUS = [
+    json.loads(line) for line in (Path(__file__).parent / "data" / "redaction.ndjson").read_text("utf-8").splitlines()
+]
+"""Texts, the pattern that each is about, and what of it is to be hidden. `known` marks what the patterns get wrong, by
+what they are; the documentation says so."""
 HIDDEN = b"[redacted]"
 _TOKEN = re.compile(rb'\s+|"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 _KEYS = ("id", "message", "token", "password", "metadata", "a.token", "user", "jane@example.com", "", "ü", 'q"k', "t\n")
@@ -73,11 +79,12 @@ class Writer:
     Args:
         dice: Decides.
         secrets: Whether some hold what the built-in patterns find.
+        pieces: What texts are made of; else some of each kind.
     """
 
-    def __init__(self, dice: Random, *, secrets: bool = True) -> None:
+    def __init__(self, dice: Random, *, secrets: bool = True, pieces: Sequence[str] = ()) -> None:
         self._dice = dice
-        self._pieces = _PIECES if secrets else ("plain words", "a", '"', "\\", "\n", "ü", "😀", "7")
+        self._pieces = pieces or _PIECES if secrets else ("plain words", "a", '"', "\\", "\n", "ü", "😀", "7")
         self._keys = _KEYS if secrets else ("id", "message", "x", "a.b", "ü")
         self._numbers = _NUMBERS if secrets else _NUMBERS[:4]
 

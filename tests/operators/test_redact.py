@@ -209,6 +209,19 @@ def test_removal_makes_no_record() -> None:
     assert rejected(redactor(patterns=ALL, mode="remove"), b'{"a":1} 4111111111111111').cause == "not JSON"
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"p":"hunter1" "x":2 "p":"hunter2"}',
+        b'{"a":"b, c" "p":"hunter1","x":[1,{"p":"hunter2"}] "p":"hunter3"}',
+        b'{"p":"hunter1", "b":{"x":1 "p":"hunter2","z":1, "p":"hunter3"}',
+    ],
+)
+def test_removal_where_commas_are_missing(value: bytes) -> None:
+    """What is taken out of broken JSON takes nothing back that was taken out before it."""
+    assert b"hunter" not in rejected(redactor(fields=["**.p"], mode="remove"), value).value
+
+
 def test_too_deep() -> None:
     """What is nested deeper than can be decoded is redacted as well."""
     deep = b'{"p":"hunter2","m":"a@b.com","d":' + b"[" * 100_000 + b"]" * 100_000 + b"}"

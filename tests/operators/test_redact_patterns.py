@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
 from operators.redact_models import BuiltinName
 from operators.redact_patterns import BUILTINS
-from tests.operators.redact_support import hidden, redactor
-
-CORPUS = [
-    json.loads(line) for line in (Path(__file__).parent / "data" / "redaction.ndjson").read_text("utf-8").splitlines()
-]
-"""`known` marks what these patterns get wrong, by what they are; the documentation says so."""
+from tests.operators.redact_support import CORPUS, hidden, redactor
 
 
 def written(text: str) -> list[str]:

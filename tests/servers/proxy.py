@@ -43,6 +43,8 @@ class Proxy:
         self._born = 0
         """Connections that were made before are to be closed."""
         self._connections: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        """Around which connections there are, and when they were made."""
         self._ended = threading.Event()
         # Bound to a port that was asked for, it keeps that one while it doesn't listen.
         self._listener = socket.create_server(("127.0.0.1", self.port))
@@ -67,10 +69,12 @@ class Proxy:
 
     def drop(self) -> None:
         """Close all connections."""
-        self._born += 1
-        for connection in self._connections:
+        with self._lock:
+            self._born += 1
+            connections, self._connections = self._connections, []
+        # One that is made meanwhile goes on, and isn't waited for.
+        for connection in connections:
             connection.join()
-        self._connections.clear()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -93,9 +97,10 @@ class Proxy:
             except OSError:  # it doesn't listen at the moment
                 time.sleep(_LOOK_SECONDS)
                 continue
-            connection = threading.Thread(target=self._serve, args=(client, self._born), daemon=True)
-            self._connections.append(connection)
-            connection.start()
+            with self._lock:
+                connection = threading.Thread(target=self._serve, args=(client, self._born), daemon=True)
+                connection.start()
+                self._connections.append(connection)
 
     def _serve(self, client: socket.socket, born: int) -> None:
         """Serve one connection until an end closes it, or the fault does."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
 
+from flows.check_retention import never_deciding
 from flows.config import LoadedFlow
 from flows.document import Document, Finding, Path
 from logweir.record import LEVELS
@@ -54,6 +55,7 @@ def warnings(loaded: LoadedFlow) -> list[Finding]:
     found += _same_files(loaded)
     found += _never_full(loaded)
     found += _never_hidden(loaded)
+    found += never_deciding(loaded)
     if not passing:
         found.append(document.find(("rules",), "nothing can pass these rules", warning=True, key=True))
     else:

@@ -33,6 +33,7 @@ from logweir.errors import ConfigError
 from logweir.settings import StrictModel, Substituted, fault, nearest
 from logweir.units import Bytes, Duration
 from operators.redact_models import RedactSettings
+from operators.retention_models import Policies
 from operators.rule_models import BaseRule, Condition, Rule, Sampling, routing_rules
 from sinks import SINKS, load_sink
 from sinks.settings import CommonDestination
@@ -163,6 +164,7 @@ class Flow(StrictModel):
     )
     rules: list[Rule] = Field(default_factory=list, description="What decides which records pass.")
     destinations: dict[Name, AnyDestination] = Field(min_length=1, description="Where records go, each by its name.")
+    retention: Policies | None = Field(None, description="How long each record is kept.")
     dead_letter: DeadLetterSettings = Field(
         DeadLetterSettings(directory="./dead-letter"),
         description="Where records go that can't be delivered. With a Kafka source: topic_prefix `dead.`.",

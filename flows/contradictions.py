@@ -86,21 +86,22 @@ def _tests(document: Document) -> Iterator[Finding]:
 
 
 def _duplicate_rules(document: Document) -> Iterator[Finding]:
-    """Drops are counted by the rule's name, so it must be unique among the rules of a destination."""
+    """Drops are counted by the rule's name, so it must be unique among the rules of a destination; so with policies."""
     shared = dict(_names(document, ("rules",)))
     yield from _repeated(document, ("rules",), {})
+    yield from _repeated(document, ("retention", "policies"), {}, "policy")
     destinations = document.get(("destinations",))
     for name in destinations if isinstance(destinations, dict) else ():
         yield from _repeated(document, ("destinations", name, "rules"), shared)
 
 
-def _repeated(document: Document, path: Path, taken: dict[str, Path]) -> Iterator[Finding]:
+def _repeated(document: Document, path: Path, taken: dict[str, Path], what: str = "rule") -> Iterator[Finding]:
     seen = dict(taken)
     for name, place in _names(document, path):
         first = seen.setdefault(name, place)
         if first != place:
             line = document.values[first][0]
-            yield document.find(place, f"another rule has this name, {spell(first[:-1])} on line {line}")
+            yield document.find(place, f"another {what} has this name, {spell(first[:-1])} on line {line}")
 
 
 def _names(document: Document, path: Path) -> list[tuple[str, Path]]:

@@ -9,14 +9,34 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, BinaryIO, TextIO
 
 from flows.config import Flow
 from logweir.batch import Batch
+from logweir.record import rfc3339
+from logweir.retention import event_time, expires
 from operators.decode import Decoder
 from operators.projection import Projection
 from operators.redact import Redactor
+from operators.retention import Retention, fields_of_policies
+from operators.retention_models import Policies
 from operators.rules import RuleSet, Verdict, compile_rules, fields_of
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How long the archive keeps a record."""
+
+    period: str
+    policy: str | None
+    """The policy that says so; None where none takes the record."""
+    expires: str | None
+    """When, as RFC 3339; None for never."""
+
+    def __str__(self) -> str:
+        by = f"by '{self.policy}'" if self.policy is not None else "by default_period, as no policy takes it"
+        return f"kept {self.period} {by}" + (f"; expires {self.expires}" if self.expires else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +51,8 @@ class Explained:
     """What the flow's rules say of the record."""
     destinations: tuple[tuple[str, Verdict], ...] = ()
     """What each destination's own rules say of a record that the flow's rules let through."""
+    kept: Kept | None = None
+    """How long it is kept, where the flow has `retention`."""
 
 
 def explain_stream(flow: Flow, lines: BinaryIO, out: TextIO, as_json: bool) -> int:
@@ -59,7 +81,10 @@ class Explainer:
     def __init__(self, flow: Flow) -> None:
         own = {name: flow.own_rules(name) for name in flow.enabled}
         fields = fields_of([*flow.rules, *(rule for rules in own.values() for rule in rules)])
+        if flow.retention is not None:
+            fields |= {"timestamp", *fields_of_policies(flow.retention.asked)}
         self._projection = Projection(fields, flow.source.layout())
+        self._keep = _Keeping(flow.retention, self._projection) if flow.retention is not None else None
         self._redact = Redactor(flow.redact, flow.source.layout()) if flow.redact else None
         self._decode = Decoder(self._projection)
         self._rules = compile_rules(flow.rules, self._projection)
@@ -83,7 +108,23 @@ class Explainer:
         # Where the flow drops a record no destination is asked.
         asked = {} if verdict.code >= 0 else self._own
         own = tuple((name, rules.explain(record, identity)) for name, rules in asked.items())
-        return Explained(number, identity, None, verdict, own)
+        kept = self._keep(record, batch.arrived) if self._keep is not None else None
+        return Explained(number, identity, None, verdict, own, kept)
+
+
+class _Keeping:
+    """Tells how long a record is kept."""
+
+    def __init__(self, settings: Policies, projection: Projection) -> None:
+        self._retention = Retention(settings, projection)
+        self._timestamp = projection.getter("timestamp")
+
+    def __call__(self, record: Any, arrived: float) -> Kept:
+        (number,) = self._retention.decide([record])
+        period = self._retention.classes[number]
+        day = datetime.fromtimestamp(event_time(self._timestamp(record), arrived), UTC).date()
+        end = expires(day, period)
+        return Kept(period, self._retention.names[number], rfc3339(end.timestamp()) if end else None)
 
 
 def _as_words(explained: Explained) -> str:
@@ -92,6 +133,7 @@ def _as_words(explained: Explained) -> str:
         return f"{said}: rejected: {explained.problem}\n"
     answers = [f"{said} ({_printable(explained.identity)}): {explained.verdict}"]
     answers += [f"  {name}: {verdict}" for name, verdict in explained.destinations]
+    answers += [f"  archive: {explained.kept}"] if explained.kept else []
     return "".join(f"{answer}\n" for answer in answers)
 
 
@@ -107,6 +149,9 @@ def _as_json(explained: Explained) -> str:
     else:
         answer |= {"id": explained.identity, **_plain(explained.verdict)}
         answer["destinations"] = {name: _plain(verdict) for name, verdict in explained.destinations}
+        if explained.kept is not None:
+            kept = explained.kept
+            answer["retention"] = {"period": kept.period, "policy": kept.policy, "expires": kept.expires}
     return json.dumps(answer) + "\n"
 
 

@@ -65,6 +65,9 @@ def reference() -> str:
             kind = definition["properties"]["type"]["const"]
             parts.append(f"### {title[:-1]} `{kind}`\n\n{_line(definition.get('description', ''))}\n")
             parts.append(_settings(definition, definitions, COMMON if name.startswith("destination_") else ()))
+        if title == "Rules":
+            parts.append("## Retention policies\n\n[retention.md](retention.md) says what they mean together.\n")
+            parts.append(_settings(definitions["Policy"], definitions))
     first = definitions[_named(definitions, "destination_", "")[0]]
     parts.append("### Every destination\n\nThese go with the settings of each.\n")
     parts.append(_settings(first, definitions, first["properties"].keys() - COMMON))

@@ -99,7 +99,7 @@ def _branch(rule: BaseRule, projection: Projection, identify: Identify) -> Branc
         case SampleRule():
             return _sample(rule, projection, identify)
         case WhenRule():
-            tests = _conditions(rule.conditions, projection)
+            tests = tests_of(rule.conditions, projection)
             return _tested(lambda record: not all(test(record) for test in tests))
     raise AssertionError(rule)
 
@@ -107,7 +107,7 @@ def _branch(rule: BaseRule, projection: Projection, identify: Identify) -> Branc
 def _limited(rule: LimiterRule, projection: Projection, number: int) -> Branch:
     """Return the branch that asks for this limiter wherever the record passes in the end."""
     asked = 1 << number + LIMITERS_SHIFT
-    tests = _conditions(rule.when, projection)
+    tests = tests_of(rule.when, projection)
 
     def branch(level: str | None, passed: Step, over: Step) -> Step:  # noqa: ARG001
         if rule.levels is not None and level not in rule.levels:
@@ -140,7 +140,7 @@ def settled(step: Step) -> int | None:
     return getattr(step, "code", None)
 
 
-def _conditions(conditions: Sequence[Condition], projection: Projection) -> list[Callable[[Any], bool]]:
+def tests_of(conditions: Sequence[Condition], projection: Projection) -> list[Callable[[Any], bool]]:
     """Return the test of each."""
     return [_condition(each, projection.getter(each.field)) for each in conditions]
 

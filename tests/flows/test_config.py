@@ -87,7 +87,7 @@ def test_every_finding_at_once() -> None:
         (MINIMAL + "dead_letter: {}\n", "needs either topic_prefix or directory, and not both"),
         (MINIMAL + "max_in_flight: 0\n", "max_in_flight: must be greater than 0"),
         (MINIMAL + "max_in_flight: 1 mb\n", "must be a size such as 500KB, 1MB or 16MiB"),
-        (MINIMAL + "retention: {}\n", "retention: unknown setting"),
+        (MINIMAL + "retain: {}\n", "retain: unknown setting"),
         (
             "name: 5" + MINIMAL[7:],
             "flow.yaml:1:7: name: must be text (quote it if it looks like a number or a boolean)",

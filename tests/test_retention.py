@@ -1,0 +1,59 @@
+"""Periods, when what is kept under them expires, and whose time counts."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from logweir.retention import days_of, event_time, expires, parse_period
+
+NOW = 1_767_225_600.0
+
+
+@pytest.mark.parametrize(
+    ("text", "period"),
+    [("7d", "7d"), ("2w", "14d"), ("90d", "90d"), ("1y", "1y"), ("365d", "1y"), ("730d", "2y"), ("forever", "forever")],
+)
+def test_periods(text: str, period: str) -> None:
+    """Periods of the same length are one class, however they are written."""
+    assert parse_period(text) == period
+    assert parse_period(period) == period
+
+
+@pytest.mark.parametrize(
+    "value", ["0d", "7", 7, "7 d", "-1d", "1.5y", "1m", "101y", "99999y", "", None, True, "Forever"]
+)
+def test_what_is_no_period(value: Any) -> None:
+    """What is no period is refused with what would be one."""
+    with pytest.raises(ValueError, match="such as 7d, 12w, 1y"):
+        parse_period(value)
+
+
+def test_expiry() -> None:
+    """The last record of a day is kept for its whole period; what is kept for ever never expires."""
+    assert expires(date(2026, 1, 1), "7d") == datetime(2026, 1, 9, tzinfo=UTC)
+    assert expires(date(2026, 1, 1), "forever") is None
+    assert days_of("2y") == 730
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("2026-01-01T00:00:00.500Z", NOW + 0.5),
+        ("2025-01-01T00:00:00+02:00", 1_735_682_400.0),
+        (1_735_689_600_000, 1_735_689_600.0),
+        ("2026-01-01T23:00:00Z", NOW + 23 * 3600),
+        ("2026-01-03T00:00:00Z", NOW),
+        ("9999-12-31T23:59:59Z", NOW),
+        ("1970-01-01T00:00:00Z", NOW),
+        ("0001-01-01T00:00:00", NOW),
+        ("yesterday", NOW),
+        (None, NOW),
+        ({}, NOW),
+    ],
+)
+def test_whose_time(value: Any, seconds: float) -> None:
+    """A record's own time counts, unless a clock must have been wrong: then the time of its arrival does."""
+    assert event_time(value, NOW) == seconds

@@ -46,8 +46,8 @@ def test_findings() -> None:
         f"flow.yaml:7:25: retention.policies[0].period: {period}",
         "flow.yaml:8:14: retention.policies[1].name: another policy has this name, retention.policies[0] on line 7",
         f"flow.yaml:8:38: retention.policies[1].levels[0]: {levels}",
-        "flow.yaml:9:28: retention.policies[2].levls: unknown setting; did you mean `levels`?",
-        f"flow.yaml:10:41: retention.policies[3].conditions[0]: {value}",
+        "flow.yaml:9:29: retention.policies[2].levls: unknown setting; did you mean `levels`?",
+        f"flow.yaml:10:42: retention.policies[3].conditions[0]: {value}",
         "flow.yaml:11:8: retention.policies[4]: `name` is required",
     ]
     assert findings(HEAD + "retention: {policies: all, default_period: 7}\n") == [

@@ -48,7 +48,7 @@ def test_findings() -> None:
         f"flow.yaml:8:38: retention.policies[1].levels[0]: {levels}",
         "flow.yaml:9:29: retention.policies[2].levls: unknown setting; did you mean `levels`?",
         f"flow.yaml:10:42: retention.policies[3].conditions[0]: {value}",
-        "flow.yaml:11:8: retention.policies[4]: `name` is required",
+        "flow.yaml:11:7: retention.policies[4]: `name` is required",
     ]
     assert findings(HEAD + "retention: {policies: all, default_period: 7}\n") == [
         "flow.yaml:5:23: retention.policies: must be `default`, or a list of policies",

@@ -93,6 +93,28 @@ def test_ending_an_outer_span(make: Make, records: Records) -> None:
     assert records[0]["context"]["requestId"] == "r"
 
 
+def test_spans_that_end_in_another_order(make: Make, records: Records) -> None:
+    """A span that ends after the one around it, or in another thread, leaves nothing behind."""
+    logger = make()
+    outer = LogContext.start_span("outer")
+    inner = LogContext.start_span("inner")
+    outer.end()
+    logger.info("no span")
+    inner.end()
+    logger.info("still none")
+    with LogContext.start_span("outer") as outer, LogContext.start_span("inner"):
+        outer.end()
+    logger.info("none again")
+    other = LogContext.start_span("other")
+    with ThreadPoolExecutor(1) as pool, LogContext.use(a=1):
+        pool.submit(other.end).result()
+        pool.submit(logger.info, "in the thread").result()
+    other.end()
+    LogContext.clear()
+    assert [record.get("trace") for record in records] == [None] * 4
+    assert all("spanName" not in record["context"] for record in records)
+
+
 def test_traceparent_in_and_out(make: Make, records: Records) -> None:
     """A span continues the caller's trace, and says so to whoever is called, with the caller's flags."""
     with LogContext.start_span(traceparent=HEADER.replace("-01", "-00")) as span:
@@ -247,3 +269,17 @@ def test_opentelemetry(make: Make, records: Records) -> None:
         },
         {"traceId": "c" * 32},
     ]
+
+
+def test_opentelemetry_header() -> None:
+    """Within a span of OpenTelemetry the header for others has its ids, and a span of ours belongs to its trace."""
+    sdk = pytest.importorskip("opentelemetry.sdk.trace")
+    tracer = sdk.TracerProvider().get_tracer("test")
+    with LogContext.start_span():
+        ours = LogContext.traceparent()
+        with tracer.start_as_current_span("outer") as outer:
+            ids = outer.get_span_context()
+            with LogContext.start_span() as inner:
+                assert LogContext.traceparent() == f"00-{ids.trace_id:032x}-{ids.span_id:016x}-01"
+        assert LogContext.traceparent() == ours
+    assert (inner.trace_id, inner.parent_span_id) == (f"{ids.trace_id:032x}", f"{ids.span_id:016x}")

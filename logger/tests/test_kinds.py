@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import UserDict
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Callable
 
@@ -193,6 +194,44 @@ def test_api_call(make: Make, records: Records) -> None:
     ]
     assert records[0]["metadata"] == {"service": "payments", "endpoint": "/charge", "status": 200, "method": "POST"}
     assert {record["category"] for record in records} == {"api"}
+
+
+def test_names_that_are_taken(make: Make, records: Records) -> None:
+    """Metadata may have the names of what a kind says by itself, which keeps them."""
+    logger: Any = make()
+    logger.http_request("GET", "/", 200, metadata={"status": "other", "bytes": 5})
+    logger.api_call("payments", "/charge", 200, metadata={"service": "other", 5: "five"})
+    assert records[0]["metadata"] == {"bytes": 5, "method": "GET", "path": "/", "status": 200}
+    assert records[1]["metadata"] == {"5": "five", "service": "payments", "endpoint": "/charge", "status": 200}
+
+
+def test_kinds_of_the_wrong_type(make: Make, records: Records) -> None:
+    """What a kind is given in the wrong type is written as it is, and raises nothing."""
+
+    class Statement:
+        def __str__(self) -> str:
+            return "select 1"
+
+    class Bad(UserDict):  # type: ignore[type-arg]
+        def __iter__(self) -> Any:
+            raise OSError
+
+    logger: Any = make(level="debug")
+    logger.db_query(Statement(), "5 ms")
+    logger.db_query(None, None)
+    logger.http_request("GET", "/", "503", "fast", metadata=["a", "list"])
+    logger.api_call("payments", "/charge", "none", metadata=Bad(a=1))
+    logger.workflow_execution(5, None, 7)
+    logger.metric(None, "many")
+    assert [(record["level"], record["message"]) for record in records] == [
+        ("debug", "SELECT took 5 ms ms"),
+        ("debug", "NONE took None ms"),
+        ("error", "GET / 503"),
+        ("info", "payments /charge none"),
+        ("info", "workflow 5 7"),
+        ("info", "None many"),
+    ]
+    assert records[2]["metadata"]["value"] == ["a", "list"]
 
 
 def test_levels_can_be_chosen(make: Make, records: Records) -> None:

@@ -247,7 +247,36 @@ for pid in children:
     records = [record for path in tmp_path.glob("app*.log") for record in lines(path)]
     assert len(records) == 2001
     assert len({record["id"] for record in records}) == 2001
-    assert len(list(tmp_path.glob("app*.log"))) > 10
+    sizes = [path.stat().st_size for path in tmp_path.glob("app*.log")]
+    assert len(sizes) > 10
+    assert max(sizes) <= 20_000 + 4 * 400
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_while_a_thread_writes_text() -> None:
+    """A child that is forked while a thread is in the midst of a write to no file doesn't wait for that thread."""
+    program = """
+import os, threading
+from logweir_logger import StreamOutput, StructuredLogger
+inside, go_on = threading.Event(), threading.Event()
+class Stream:
+    def write(self, text):
+        if threading.current_thread() is not threading.main_thread():
+            inside.set()
+            go_on.wait()
+logger = StructuredLogger("a", outputs=[StreamOutput(Stream())])
+thread = threading.Thread(target=logger.info, args=("x",))
+thread.start()
+inside.wait()
+pid = os.fork()
+if not pid:
+    logger.info("y")
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+go_on.set()
+thread.join()
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("settings", [{"rotate_bytes": 0}, {"rotate_seconds": -1}, {"keep": -1}])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,16 @@ def test_exported_names() -> None:
 def test_typed() -> None:
     """The package tells type checkers that it is typed."""
     assert (Path(logweir_logger.__file__).parent / "py.typed").exists()
+
+
+def test_oldest_python() -> None:
+    """The source is one that Python 3.9 reads, whichever Python the tests run on."""
+    modules = list(Path(logweir_logger.__file__).parent.rglob("*.py"))
+    assert len(modules) > 20
+    for path in modules:
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path), feature_version=(3, 9))
+        imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+        assert imports[0].module == "__future__", f"{path}: 3.9 would evaluate its annotations"
 
 
 def test_sample_application() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any, Callable
 
@@ -64,6 +65,24 @@ def test_secret_keys(make: Make, records: Records, key: str) -> None:
     assert len(records) == 12
     assert "hunter2" not in json.dumps(records)
     assert records[0]["metadata"] == {key: "[redacted]", "a": 1}
+
+
+def test_secrets_in_other_places(make: Make, records: Records) -> None:
+    """Secrets are found in performance and error too, and where an object stands in place of a text."""
+
+    @dataclasses.dataclass
+    class Login:
+        user: str
+        password: str
+
+    logger: Any = make()
+    logger.info("x", performance={"token": "hunter2"}, error={"name": "E", "message": "m", "token": "hunter2"})
+    logger.info({"user": "ann", "password": "hunter2"})
+    logger.info(Login("ann", "hunter2"), category={"password": "hunter2"}, error=[Login("ann", "hunter2")])
+    logger.info("\ud800", error=Login("ann", "hunter2"), metadata=Login("ann", "hunter2"))
+    assert "hunter2" not in json.dumps(records)
+    assert records[1]["message"] == records[2]["message"] == '{"user":"ann","password":"[redacted]"}'
+    assert records[0]["error"] == {"name": "E", "message": "m", "token": "[redacted]"}
 
 
 @pytest.mark.parametrize("key", HARMLESS)

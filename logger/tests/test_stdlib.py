@@ -1,10 +1,9 @@
 from __future__ import annotations
 
+import gc
 import logging
 import warnings
 from typing import Any, Callable
-
-import pytest
 
 from logweir_logger import StructuredLogger
 from logweir_logger.stdlib import StdlibHandler, capture_stdlib
@@ -73,23 +72,38 @@ def test_no_circles(make: Make, records: Records) -> None:
     assert [record["message"] for record in records] == ["once"]
 
 
-def test_wrong_format(make: Make, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record whose arguments don't fit its message raises nothing."""
-    monkeypatch.setattr(logging, "raiseExceptions", False)
+def test_wrong_format(make: Make, records: Records) -> None:
+    """A record whose arguments don't fit its message is written with both."""
     with capture_stdlib(make()):
-        logging.getLogger("x").info("%d", "no number")
+        logging.getLogger("x").info("%d orders", "no number")
         logging.getLogger("x").info("after")
-    assert records[-1]["message"] == "after"
+    assert [record["message"] for record in records] == ["%d orders", "after"]
+    assert records[0]["metadata"] == {"args": ["no number"]}
+
+
+def test_for_good(make: Make, records: Records) -> None:
+    """A capture lasts, also when nobody holds what it returned."""
+    third = logging.getLogger("for.good")
+    capture_stdlib(make(), names=["for.good"])
+    gc.collect()
+    third.info("taken")
+    assert isinstance(third.handlers.pop(), StdlibHandler)
+    assert [record["message"] for record in records] == ["taken"]
+
+
+def test_stack(make: Make, records: Records) -> None:
+    """A stack that was asked for is in the metadata."""
+    with capture_stdlib(make()):
+        logging.getLogger("x").info("here", stack_info=True)
+    assert "test_stack" in records[0]["metadata"]["stack_info"]
 
 
 def test_warnings(make: Make, records: Records) -> None:
     """Python's warnings are taken when asked for."""
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        capture = capture_stdlib(make(), warnings=True)
-        try:
+        before = warnings.showwarning
+        with capture_stdlib(make(), warnings=True):
             warnings.warn("old", DeprecationWarning, stacklevel=1)
-        finally:
-            capture.stop()
-            logging.captureWarnings(capture=False)
+        assert warnings.showwarning is before
     assert "DeprecationWarning: old" in records[0]["message"]

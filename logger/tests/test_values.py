@@ -241,6 +241,35 @@ def test_not_what_it_should_be(make: Make, records: Records) -> None:
     assert len(records) == 4
 
 
+def test_categories_are_text(make: Make, records: Records) -> None:
+    """A category is text in the record, whatever was given; of an Enum its value."""
+
+    class Named(str, enum.Enum):
+        AUDIT = "audit"
+
+    logger: Any = make()
+    for category in (Colour.RED, Named.AUDIT, 5, ["a", 1], float("nan"), Odd.SET):
+        logger.info("x", category=category)
+    assert [record["category"] for record in records] == ["red", "audit", "5", '["a",1]', "nan", "[1]"]
+
+
+def test_what_denies_its_class(make: Make, records: Records) -> None:
+    """An object that can't even be asked what it is costs no record."""
+
+    class Denying:
+        @property  # type: ignore[misc]
+        def __class__(self) -> Any:
+            raise OSError
+
+    logger: Any = make()
+    for name in ("metadata", "performance", "error", "category"):
+        logger.info("x", **{name: Denying()}, context={"kept": 1})
+    logger.info(Denying())
+    logger.info("x", metadata={"value": Denying()}, user={"id": Denying()})
+    assert len(records) == 6
+    assert [record["context"]["kept"] for record in records[:4]] == [1] * 4
+
+
 def test_mappings_that_fail(make: Make, records: Records) -> None:
     """A mapping that raises while it is read costs no more than itself."""
 

@@ -14,7 +14,7 @@ from functools import wraps
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, cast
 
-from logweir_logger.trace import TraceParent, generate_span_id, generate_trace_id, parse_traceparent
+from logweir_logger.trace import TraceParent, generate_span_id, generate_trace_id, otel_ids, parse_traceparent
 
 if TYPE_CHECKING:
     from logweir_logger.logger import StructuredLogger
@@ -113,7 +113,7 @@ class Span:
     Not made directly: `LogContext.start_span` does.
     """
 
-    __slots__ = ("_before", "_started", "duration", "name", "parent_span_id", "span_id", "trace_id")
+    __slots__ = ("_started", "before", "duration", "name", "parent_span_id", "span_id", "trace_id")
 
     def __init__(self, name: str | None, trace_id: str, parent_span_id: str | None, before: Scope | None) -> None:
         self.name = name
@@ -122,14 +122,17 @@ class Span:
         self.parent_span_id = parent_span_id
         self.duration: float | None = None
         """Milliseconds, once it has ended."""
-        self._before = before
+        self.before = before
+        """The context that it began in."""
         self._started = time.perf_counter()
 
     def end(self) -> None:
-        """End it: the context is what it was before. Nothing happens the second time."""
-        if self.duration is None:
-            self.duration = (time.perf_counter() - self._started) * 1000
-            CURRENT.set(self._before)
+        """End it: the context is what it was before. Nothing happens the second time.
+
+        Where it isn't under way, as in another thread or after a span around it has ended, the context stays as it is.
+        """
+        if self._stop() and self._is_under_way():
+            self._leave()
 
     def __enter__(self) -> Span:
         return self
@@ -137,7 +140,29 @@ class Span:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.end()
+        if self._stop():
+            self._leave()
+
+    def _stop(self) -> bool:
+        if self.duration is not None:
+            return False
+        self.duration = (time.perf_counter() - self._started) * 1000
+        return True
+
+    def _is_under_way(self) -> bool:
+        scope = CURRENT.get()
+        while scope is not None and scope.span is not None:
+            if scope.span is self:
+                return True
+            scope = scope.span.before
+        return False
+
+    def _leave(self) -> None:
+        before = self.before
+        # Spans around it may have ended in the meantime.
+        while before is not None and before.span is not None and before.span.duration is not None:
+            before = before.span.before
+        CURRENT.set(before)
 
 
 class LogContext:
@@ -233,9 +258,13 @@ class LogContext:
         if remote is not None:
             trace_id, parent, flags = remote
         else:
+            found = otel_ids()
             trace = scope.trace or {}
-            trace_id, flags = str(trace.get("traceId") or generate_trace_id()), scope.flags
-            parent = trace.get("spanId")
+            if found is not None:
+                trace_id, parent, flags = found
+            else:
+                trace_id, flags = str(trace.get("traceId") or generate_trace_id()), scope.flags
+                parent = trace.get("spanId")
         span = Span(name, trace_id, parent, before)
         ids = {"traceId": trace_id, "spanId": span.span_id}
         if parent is not None:
@@ -255,7 +284,13 @@ class LogContext:
 
     @staticmethod
     def traceparent() -> str | None:
-        """Return the header for calls to other services, None outside of any span."""
+        """Return the header for calls to other services, None outside of any span.
+
+        It has the ids of the records: those of OpenTelemetry's current span where there is one.
+        """
+        found = otel_ids()
+        if found is not None:
+            return str(found)
         scope = CURRENT.get()
         trace = (scope.trace if scope is not None else None) or {}
         if scope is None or "traceId" not in trace or "spanId" not in trace:

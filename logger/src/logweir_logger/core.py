@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 import orjson
 
-from logweir_logger.encode import LIMITS, OPTIONS, Walk, convert
+from logweir_logger.encode import LIMITS, OPTIONS, Limits, Walk, convert, has_parts
 from logweir_logger.exceptions import text_of
 from logweir_logger.levels import LEVELS, severity
 from logweir_logger.outputs import Output, Write
@@ -23,6 +23,8 @@ from logweir_logger.redact import REDACTED, Redactor
 _COMPLAIN_SECONDS = 60.0
 """An output that fails says so on stderr no more often."""
 _LEAST_RECORD = 1_024
+_DEPTH = 100
+"""Of what is written in full: a quarter of what orjson takes."""
 _MESSAGE = len('{"message":')
 _FRAME = 100
 """Bytes of a record's id, timestamp and level."""
@@ -109,19 +111,40 @@ class Core:
         """Return something nearer to JSON for a value that orjson doesn't know, without secrets."""
         return self.redactor.clean(convert(value))
 
+    def text(self, value: Any) -> str:
+        """Return as text what should have been text: of what has parts JSON without secrets, else its `str`."""
+        try:
+            if isinstance(value, str):
+                return str.__str__(value)
+            if not has_parts(value):
+                return text_of(value)
+            plain = Walk(LIMITS[0], self.redactor.is_secret, REDACTED).plain(value)
+            return plain if isinstance(plain, str) else orjson.dumps(plain).decode()
+        except Exception as error:  # noqa: BLE001  # whatever a broken object does, its record is written
+            return f"<{type(value).__name__} that fails with {type(error).__name__}>"
+
     def encode(self, value: Mapping[str, Any]) -> bytes:
         """Return a small object, such as a context, as JSON: redacted, whatever it holds, and cut down if need be."""
+        refused = True
         with suppress(Exception):
             found = orjson.dumps(self.redactor.clean(value), self.default, OPTIONS)
+            refused = False
             if len(found) <= self.max_record_bytes // 4:
                 return found
-        # What orjson refuses is mended.
-        return self.mend(value, self.max_record_bytes // 4)
+        return self.mend(value, self.max_record_bytes // 4, refused=refused)
 
-    def mend(self, value: Mapping[str, Any], limit: int) -> bytes:
-        """Return an object as JSON that fits, whatever it holds."""
+    def mend(self, value: Mapping[str, Any], limit: int, *, refused: bool = True) -> bytes:
+        """Return an object as JSON that fits, whatever it holds.
+
+        Args:
+            value: The object.
+            limit: Bytes.
+            refused: By orjson; what is merely too large need not be tried in full.
+        """
         size = 0
-        for limits in LIMITS:
+        # A member takes two bytes at least.
+        whole = Limits(sys.maxsize, sys.maxsize, _DEPTH, limit // 2)
+        for limits in (whole, *LIMITS) if refused else LIMITS:
             try:
                 found = orjson.dumps(Walk(limits, self.redactor.is_secret, REDACTED).plain(dict(value)))
             except Exception:  # noqa: BLE001, S112  # the next limits are tighter, the last resort needs none
@@ -131,19 +154,22 @@ class Core:
             size = size or len(found)
         least: dict[str, Any] = {}
         if "message" in value:
-            least["message"] = Walk(LIMITS[-1], self.redactor.is_secret, REDACTED).text(text_of(value["message"]))
+            least["message"] = Walk(LIMITS[-1], self.redactor.is_secret, REDACTED).text(self.text(value["message"]))
         least["metadata" if least else "…"] = {"…": f"left out: {size or 'too'} bytes do not fit into {limit}"}
         return orjson.dumps(least)
 
-    def mended(self, body: Mapping[str, Any], before: int = 0) -> tuple[bytes, bytes, bytes, bytes]:
+    def mended(
+        self, body: Mapping[str, Any], before: int = 0, *, refused: bool = True
+    ) -> tuple[bytes, bytes, bytes, bytes]:
         """Return the parts of a record from its message's text on, whatever the body holds; it begins with `message`.
 
         Args:
             body: The message, and what comes after it.
             before: Bytes of the record that are not the body's.
+            refused: By orjson.
         """
         limit = max(self.max_record_bytes - before - _FRAME, self.max_record_bytes // 4)
-        return self.mend(body, limit)[_MESSAGE:], b"", b"", b""
+        return self.mend(body, limit, refused=refused)[_MESSAGE:], b"", b"", b""
 
     def complain(self, write: Write, error: Exception) -> None:
         """Say on stderr that an output has failed, once in a while."""

@@ -21,7 +21,6 @@ A marker that begins with "…" stands for what was left out: too long, too deep
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any, Callable
 
@@ -32,6 +31,7 @@ from logweir_logger.exceptions import text_of
 OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _MAX_REPR = 2_000
 _INT_BITS = 63
+_FIELDS = ("__dataclass_fields__", "__attrs_attrs__", "model_dump")
 
 
 def convert(value: Any) -> Any:
@@ -67,6 +67,14 @@ def _convert(value: Any) -> Any:  # noqa: C901, PLR0911  # one question after an
     if hasattr(value, "__fspath__"):
         return value.__fspath__()
     return _shown(value)
+
+
+def has_parts(value: Any) -> bool:
+    """Whether a value is made of others, so that keys which name a secret may be among them."""
+    if isinstance(value, (dict, list, tuple, set, frozenset, Mapping)):
+        return True
+    kind = type(value)
+    return any(getattr(kind, name, None) is not None for name in _FIELDS)
 
 
 def _shown(value: Any) -> str:
@@ -142,12 +150,11 @@ class Limits:
 
 
 LIMITS = (
-    Limits(sys.maxsize, sys.maxsize, 100, 1_000_000),
     Limits(8_192, 1_000, 20, 20_000),
     Limits(1_024, 100, 8, 1_000),
     Limits(256, 20, 4, 100),
 )
-"""Tried in turn until a record is small enough. The first only mends what orjson refuses."""
+"""Tried in turn until a record is small enough."""
 
 
 class Walk:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 MAX_STACK = 32_768
 """Characters of a stack; what is longer (a deep recursion) keeps its beginning and its end."""
 _MAX_MESSAGE = 8_192
 _MAX_CAUSES = 10
 _MAX_PARTS = 20
-
-
-def describe(error: Any) -> dict[str, Any]:
-    """Return the error of a record: an exception, a text, or an object with a name and a message.
-
-    `stack` is the traceback as Python prints it, causes included; `cause` and `errors` (of a group) tell the names and
-    messages of the others once more, for rules and searches.
-    """
-    if isinstance(error, BaseException):
-        return {**_outline(error, set()), "stack": _stack(error)}
-    if isinstance(error, dict):
-        return error
-    return {"name": "Error", "message": text_of(error)}
 
 
 def text_of(value: Any, limit: int = _MAX_MESSAGE) -> str:
@@ -31,6 +18,19 @@ def text_of(value: Any, limit: int = _MAX_MESSAGE) -> str:
     except Exception as error:  # noqa: BLE001  # whatever a broken object does, its record is written
         return f"<{type(value).__name__} whose text fails with {type(error).__name__}>"
     return found if len(found) <= limit else f"{found[:limit]}…[+{len(found) - limit} characters]"
+
+
+def describe(error: Any, text: Callable[[Any], str] = text_of) -> dict[str, Any]:
+    """Return the error of a record: an exception, a text, or an object with a name and a message.
+
+    `stack` is the traceback as Python prints it, causes included; `cause` and `errors` (of a group) tell the names and
+    messages of the others once more, for rules and searches.
+    """
+    if isinstance(error, BaseException):
+        return {**_outline(error, set()), "stack": _stack(error)}
+    if isinstance(error, dict):
+        return error
+    return {"name": "Error", "message": text(error)}
 
 
 def _outline(error: BaseException, seen: set[int]) -> dict[str, Any]:

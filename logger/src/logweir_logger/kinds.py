@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Callable
 
+from logweir_logger.exceptions import text_of
 from logweir_logger.levels import DEBUG, ERROR, INFO, WARN, severity
 from logweir_logger.timers import Timer
 
 _MAX_STATEMENT = 4_096
+_MAX_VERB = 32
 SLOW_QUERY_MS = 1_000.0
 _CLIENT_ERROR = 400
 _SERVER_ERROR = 500
@@ -112,7 +114,7 @@ class Kinds:
             tags: What the value belongs to.
             level: Of the record.
         """
-        metadata = _given(name=name, value=value, unit=unit, tags=tags)
+        metadata = _given({"name": name, "value": value, "unit": unit, "tags": tags}, None)
         message = f"{name} {value}" if unit is None else f"{name} {value} {unit}"
         self.log_at(severity(level), message, metadata, None, "metric", None)
 
@@ -134,12 +136,12 @@ class Kinds:
             path: Without what must not be logged.
             status: Of the answer.
             duration: Milliseconds.
-            metadata: What else is to be known.
+            metadata: What else is to be known, under other names than these.
             error: Why it failed.
             level: Another level.
         """
         number = _of_status(status, error) if level is None else severity(level)
-        merged = _given(method=method, path=path, status=status, **(metadata or {}))
+        merged = _given({"method": method, "path": path, "status": status}, metadata)
         self.log_at(number, f"{method} {path} {status}", merged, _took(duration), "http", error)
 
     def workflow_execution(
@@ -160,7 +162,7 @@ class Kinds:
             execution_id: Which execution of it.
             status: Such as started, completed, failed.
             duration: Milliseconds.
-            metadata: What else is to be known.
+            metadata: What else is to be known, under other names than these.
             error: Why it failed.
             level: Another level.
         """
@@ -171,7 +173,7 @@ class Kinds:
             number = ERROR
         elif str(status).lower() in _UNFINISHED:
             number = WARN
-        merged = _given(workflowId=workflow_id, executionId=execution_id, status=status, **(metadata or {}))
+        merged = _given({"workflowId": workflow_id, "executionId": execution_id, "status": status}, metadata)
         self.log_at(number, f"workflow {workflow_id} {status}", merged, _took(duration), "workflow", error)
 
     def db_query(
@@ -193,7 +195,7 @@ class Kinds:
             duration: Milliseconds.
             rows: How many came back or were changed.
             database: Which one.
-            metadata: What else is to be known.
+            metadata: What else is to be known, under other names than these.
             error: Why it failed.
             slow_ms: From how many milliseconds on it is slow.
             level: Another level.
@@ -203,12 +205,13 @@ class Kinds:
             number = severity(level)
         elif error is not None:
             number = ERROR
-        elif duration >= slow_ms:
+        elif _at_least(duration, slow_ms):
             number = WARN
-        shown = statement if len(statement) <= _MAX_STATEMENT else f"{statement[:_MAX_STATEMENT]}…"
-        verb = (shown.split(None, 1) or ["query"])[0].upper()
-        merged = _given(statement=shown, rows=rows, database=database, **(metadata or {}))
-        outcome = "failed" if error is not None else f"took {duration:g} ms"
+        # The statement may be an object of some library's, such as SQLAlchemy's.
+        shown = text_of(statement, _MAX_STATEMENT)
+        verb = (shown.split(None, 1) or ["query"])[0][:_MAX_VERB].upper()
+        merged = _given({"statement": shown, "rows": rows, "database": database}, metadata)
+        outcome = "failed" if error is not None else f"took {_number(duration)} ms"
         self.log_at(number, f"{verb} {outcome}", merged, _took(duration), "database", error)
 
     def api_call(
@@ -231,18 +234,26 @@ class Kinds:
             status: Of the answer, None where there was none.
             method: Such as GET.
             duration: Milliseconds.
-            metadata: What else is to be known.
+            metadata: What else is to be known, under other names than these.
             error: Why it failed.
             level: Another level.
         """
         number = _of_status(status, error) if level is None else severity(level)
-        merged = _given(service=service, endpoint=endpoint, status=status, method=method, **(metadata or {}))
+        merged = _given({"service": service, "endpoint": endpoint, "status": status, "method": method}, metadata)
         outcome = "no answer" if status is None else str(status)
         self.log_at(number, f"{service} {endpoint} {outcome}", merged, _took(duration), "api", error)
 
 
-def _given(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
+def _given(fields: dict[str, Any], metadata: Any) -> dict[str, Any]:
+    """Return the metadata and the fields that were given, which keep their names to themselves."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    if metadata is None:
+        return given
+    try:
+        more = dict(metadata) if isinstance(metadata, Mapping) else {"value": metadata}
+    except Exception:  # noqa: BLE001  # a mapping that fails is told as it stands
+        more = {"value": metadata}
+    return {**{name: value for name, value in more.items() if name not in given}, **given}
 
 
 def _took(duration: float | None) -> dict[str, Any] | None:
@@ -250,6 +261,21 @@ def _took(duration: float | None) -> dict[str, Any] | None:
 
 
 def _of_status(status: int | None, error: Any) -> int:
-    if error is not None or status is None or status >= _SERVER_ERROR:
+    if error is not None or status is None or _at_least(status, _SERVER_ERROR):
         return ERROR
-    return WARN if status >= _CLIENT_ERROR else INFO
+    return WARN if _at_least(status, _CLIENT_ERROR) else INFO
+
+
+def _at_least(value: Any, bound: float) -> bool:
+    """Whether a number, which may be one in words, reaches this bound; what is no number doesn't."""
+    try:
+        return float(value) >= bound
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _number(value: Any) -> str:
+    try:
+        return f"{value:g}"
+    except (TypeError, ValueError):
+        return text_of(value)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable
 
+from logweir_logger.exceptions import text_of
 from logweir_logger.levels import DEBUG, ERROR, FATAL, INFO, TRACE, WARN, severity
 from logweir_logger.logger import StructuredLogger
 
@@ -55,9 +54,16 @@ class StdlibHandler(logging.Handler):
         if logger is None:
             logger = self._named[record.name] = self.logger.child(logger=record.name)
         metadata = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001  # what doesn't fit into the message is told beside it
+            message = text_of(record.msg)
+            metadata["args"] = record.args
+        if record.stack_info:
+            metadata["stack_info"] = record.stack_info
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         logger._log(  # noqa: SLF001  # with the time of the record, which applications have no need to give
-            number, record.getMessage(), metadata or None, error=error, milli=int(record.created * 1000)
+            number, message, metadata or None, error=error, milli=int(record.created * 1000)
         )
 
 
@@ -68,34 +74,33 @@ def _severity(number: int) -> int:
     return TRACE
 
 
-@contextmanager
-def _restored(loggers: list[logging.Logger], handler: StdlibHandler, number: int) -> Iterator[StdlibHandler]:
-    before = [(each, each.handlers[:], each.level, each.propagate) for each in loggers]
-    for each in loggers:
-        each.handlers[:] = [handler]
-        each.setLevel(number)
-        each.propagate = False
-    try:
-        yield handler
-    finally:
+class Capture:
+    """Logging that goes to a logger; `stop`, or the end of a `with` block, gives it back.
+
+    Not made directly: `capture_stdlib` does. Nobody need hold it for it to last.
+    """
+
+    def __init__(self, loggers: list[logging.Logger], handler: StdlibHandler, number: int, *, warnings: bool) -> None:
+        self.handler = handler
+        self._before = [(each, each.handlers[:], each.level, each.propagate) for each in loggers]
+        self._warnings = warnings
+        for each in loggers:
+            each.handlers[:] = [handler]
+            each.setLevel(number)
+            each.propagate = False
+        if warnings:
+            logging.captureWarnings(capture=True)
+
+    def stop(self) -> None:
+        """Let logging do what it did before. Nothing happens the second time."""
+        before, self._before = self._before, []
         for each, handlers, level, propagate in before:
             each.handlers[:] = handlers
             each.setLevel(level)
             each.propagate = propagate
-
-
-class Capture:
-    """Logging that goes to a logger; `stop`, or the end of a `with` block, gives it back."""
-
-    def __init__(self, manager: Any) -> None:
-        self._manager = manager
-        self.handler: StdlibHandler = manager.__enter__()
-
-    def stop(self) -> None:
-        """Let logging do what it did before. Nothing happens the second time."""
-        manager, self._manager = self._manager, None
-        if manager is not None:
-            manager.__exit__(None, None, None)
+        if self._warnings:
+            self._warnings = False
+            logging.captureWarnings(capture=False)
 
     def __enter__(self) -> StdlibHandler:
         return self.handler
@@ -107,7 +112,7 @@ class Capture:
 def capture_stdlib(
     logger: StructuredLogger, *, level: str | None = None, names: Iterable[str] = (), warnings: bool = False
 ) -> Capture:
-    """Let logging write to a logger, in place of its own handlers.
+    """Let logging write to a logger, in place of its own handlers: for good, or as a `with` block.
 
     Args:
         logger: Takes the records.
@@ -118,6 +123,4 @@ def capture_stdlib(
     number = severity(logger.level if level is None else level)
     stdlib_number = _NUMBERS[number] if number < len(_NUMBERS) else logging.CRITICAL + 1
     chosen = [logging.getLogger(name) for name in names] or [logging.getLogger()]
-    if warnings:
-        logging.captureWarnings(capture=True)
-    return Capture(_restored(chosen, StdlibHandler(logger), stdlib_number))
+    return Capture(chosen, StdlibHandler(logger), stdlib_number, warnings=warnings)

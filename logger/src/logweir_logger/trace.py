@@ -34,7 +34,8 @@ class TraceParent(NamedTuple):
     flags: str = _SAMPLED
 
     def __str__(self) -> str:
-        return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
+        # Version 00 knows but the first of the flags; others, of a later version, must not be passed on.
+        return f"00-{self.trace_id}-{self.span_id}-{int(self.flags, 16) & 1:02x}"
 
 
 def parse_traceparent(header: object) -> Optional[TraceParent]:
@@ -63,19 +64,38 @@ def _is_id(text: str, length: int) -> bool:
     return _is_hex(text, length) and text.strip("0") != ""
 
 
-def otel_trace() -> Optional[bytes]:
-    """Return the encoded trace of the current OpenTelemetry span, None where there is none.
+def _otel() -> Any:
+    """Return the current OpenTelemetry span and its context, None where there is none.
 
     Nothing is imported for it: an application without OpenTelemetry has no current span.
     """
     module: Any = _modules.get(_OTEL)
     if module is None:
         return None
+    span = module.get_current_span()
+    context = span.get_span_context()
+    return (span, context) if context.is_valid else None
+
+
+def otel_ids() -> Optional[TraceParent]:
+    """Return the ids of the current OpenTelemetry span, None where there is none."""
     try:
-        span = module.get_current_span()
-        context = span.get_span_context()
-        if not context.is_valid:
+        found = _otel()
+        if found is None:
             return None
+        context = found[1]
+        return TraceParent(f"{context.trace_id:032x}", f"{context.span_id:016x}", f"{int(context.trace_flags):02x}")
+    except Exception:  # noqa: BLE001  # half imported, or not what it seems
+        return None
+
+
+def otel_trace() -> Optional[bytes]:
+    """Return the encoded trace of the current OpenTelemetry span, None where there is none."""
+    try:
+        current = _otel()
+        if current is None:
+            return None
+        span, context = current
         found = b',"trace":{"traceId":"%032x","spanId":"%016x"' % (context.trace_id, context.span_id)
         parent = getattr(span, "parent", None)
         return found + (b"}" if parent is None else b',"parentSpanId":"%016x"}' % parent.span_id)

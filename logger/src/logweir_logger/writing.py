@@ -16,11 +16,12 @@ import orjson
 from logweir_logger.clock import CLOCK
 from logweir_logger.context import CURRENT
 from logweir_logger.encode import OPTIONS, convert
-from logweir_logger.exceptions import describe, text_of
+from logweir_logger.exceptions import describe
 from logweir_logger.levels import DEBUG, ERROR, FATAL, INFO, LEVELS, TRACE, WARN
 from logweir_logger.trace import otel_trace
 
 if TYPE_CHECKING:
+    from logweir_logger.core import Core
     from logweir_logger.logger import StructuredLogger
 
 Fields = Mapping[str, Any]
@@ -40,30 +41,45 @@ def as_object(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else {"value": value}
 
 
-def _others(performance: Fields | None, category: str | None, error: ErrorLike | None) -> dict[str, Any]:
+def _label(core: Core, category: Any) -> str:
+    """Return a category as text: of an Enum its value."""
+    if isinstance(category, str):
+        return category
+    value = getattr(category, "value", category)
+    return value if isinstance(value, str) else core.text(value)
+
+
+def _others(core: Core, performance: Fields | None, category: str | None, error: ErrorLike | None) -> dict[str, Any]:
     """Return what few records say."""
     others: dict[str, Any] = {}
     if category is not None:
-        others["category"] = category
+        others["category"] = category if category.__class__ is str else _label(core, category)
     if performance is not None:
-        others["performance"] = as_object(performance)
+        others["performance"] = core.redactor.clean(as_object(performance))
     if error is not None:
-        others["error"] = describe(error)
+        described = describe(error, core.text)
+        others["error"] = core.redactor.clean(described) if described is error else described
     return others
 
 
-def _salvaged(message: Any, metadata: Any, performance: Any, category: Any, error: Any) -> dict[str, Any]:
+def _salvaged(core: Core, message: Any, metadata: Any, performance: Any, category: Any, error: Any) -> dict[str, Any]:
     """Return the parts of a record in which something is wrong, for the walk that mends it."""
-    body: dict[str, Any] = {"message": message if isinstance(message, str) else text_of(message)}
+    body: dict[str, Any] = {"message": message if type(message) is str else core.text(message)}
     if category is not None:
-        body["category"] = text_of(category)
+        try:
+            body["category"] = _label(core, category)
+        except Exception:  # noqa: BLE001  # it can't be asked for its value
+            body["category"] = core.text(category)
     for name, value in (("metadata", metadata), ("performance", performance)):
         if value is not None:
-            plain = convert(value) if isinstance(value, Mapping) and not isinstance(value, dict) else value
-            body[name] = plain if isinstance(plain, dict) else {"value": plain}
+            try:
+                plain = convert(value) if isinstance(value, Mapping) and not isinstance(value, dict) else value
+                body[name] = plain if isinstance(plain, dict) else {"value": plain}
+            except Exception:  # noqa: BLE001  # it can't be asked what it is
+                body[name] = {"value": convert(value)}
     if error is not None:
         try:
-            body["error"] = describe(error)
+            body["error"] = describe(error, core.text)
         except Exception as failure:  # noqa: BLE001  # an exception that can't even be looked at
             body["error"] = {"name": type(error).__name__, "message": f"it fails with {type(failure).__name__}"}
     return body
@@ -105,20 +121,21 @@ def _writing(number: int) -> Callable[..., None]:  # noqa: C901  # a call saved 
                 if found is None:
                     return
                 fixed, trace = found
-            said = _dumps(message if message.__class__ is str else text_of(message))
+            said = _dumps(message if message.__class__ is str else core.text(message))
             if metadata is not None:
                 if metadata.__class__ is not dict:
                     metadata = as_object(metadata)
                 named, encoded = b',"metadata":', _dumps(metadata, core.default, OPTIONS)
                 # Another brace may begin an object in it, whose keys are to be looked at as well.
-                if not metadata.keys() <= core.safe or _BRACE in encoded[1:]:
+                # What is too large to be written is cleaned when it is cut down.
+                if (not metadata.keys() <= core.safe or _BRACE in encoded[1:]) and len(encoded) < core.max_record_bytes:
                     cleaned = core.redactor.clean(metadata)
                     if cleaned is not metadata:
                         encoded = _dumps(cleaned, core.default, OPTIONS)
             if performance is not None or category is not None or error is not None:
-                more = b"," + _dumps(_others(performance, category, error), core.default, OPTIONS)[1:]
+                more = b"," + _dumps(_others(core, performance, category, error), core.default, OPTIONS)[1:]
         except Exception:  # noqa: BLE001  # whatever is wrong with a value, the record is written
-            said, named, encoded, more = core.mended(_salvaged(message, metadata, performance, category, error))
+            said, named, encoded, more = core.mended(_salvaged(core, message, metadata, performance, category, error))
         now = time_ns() // 1_000_000 if milli is None else milli
         beat = _clock.beat
         if beat[0] != now:
@@ -126,7 +143,8 @@ def _writing(number: int) -> Callable[..., None]:  # noqa: C901  # a call saved 
         ending = next(_clock.endings, None) or _clock.renew()
         line = b"".join((beat[1], ending, beat[2], level, trace, fixed, said, named, encoded, more))
         if len(line) > core.max_record_bytes:
-            parts = core.mended(_salvaged(message, metadata, performance, category, error), len(trace) + len(fixed))
+            body = _salvaged(core, message, metadata, performance, category, error)
+            parts = core.mended(body, len(trace) + len(fixed), refused=False)
             line = b"".join((beat[1], ending, beat[2], level, trace, fixed, *parts))
         for write in writers:
             try:

@@ -30,8 +30,8 @@ class FileOutput(Output):
     Args:
         path: Its name; folders are made.
         level: The least severe level that is written.
-        rotate_bytes: Begin a new file before this one grows larger (where several processes write it, somewhat larger
-            ones are possible). The finished one is renamed: `app.log` becomes
+        rotate_bytes: Begin a new file before this one grows larger; where several processes write it, it may by a line
+            of each. The finished one is renamed: `app.log` becomes
             `app.20261125T033300Z-000001.log`.
         rotate_seconds: Begin a new file with each such period of the clock (UTC), at the first record in it.
         keep: How many finished files stay; None keeps all.
@@ -86,7 +86,11 @@ class FileOutput(Output):
             if self._size and self._due(now, len(line) + 1):
                 self._rotate(now, len(line) + 1)
             self._writer.write(line)
-            self._size += len(line) + 1
+            if self._rotate_bytes is not None:
+                # Behind what other processes have written as well.
+                self._size = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+            else:
+                self._size += len(line) + 1
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Return True once the system has put all of it on the disk."""

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections import deque
 from typing import IO, Any
+from weakref import WeakSet
 
 from logweir_logger.outputs import Output, Write
 
@@ -93,11 +94,14 @@ class DescriptorWriter:
 
 _WRITERS: dict[int, DescriptorWriter] = {}
 """One for each descriptor, so that all loggers which write to it take turns."""
+_TEXT_WRITERS: WeakSet[_TextWriter] = WeakSet()
 
 
 def _renew() -> None:
     for writer in list(_WRITERS.values()):
         writer.renew()
+    for text_writer in list(_TEXT_WRITERS):
+        text_writer.renew()
 
 
 if hasattr(os, "register_at_fork"):
@@ -174,6 +178,11 @@ class _TextWriter:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._bytes = False
+        self.renew()
+        _TEXT_WRITERS.add(self)
+
+    def renew(self) -> None:
+        """Forget the threads that aren't there after a fork."""
         self._lock = threading.RLock()
 
     def write(self, line: bytes, severity: int) -> None:  # noqa: ARG002

@@ -40,8 +40,8 @@ _HASHED_LENGTH = len(HASH_PREFIX) + HASH_DIGITS
 _ROUNDS = 5
 """Cutting text out can put together what is a match again; so it is looked for until nothing is found."""
 
-_LONGEST_ID = 10_000
-"""Bytes as written. No destination takes a longer one, so to look for it in long texts is not worth the time."""
+_LONGEST_ESCAPE = 6
+"""Bytes as written, for each byte of text."""
 
 _NOTHING = frozenset({b"null", b'""'})
 _STRENGTH = {"hash": 0, "replace": 1, "remove": 2}
@@ -49,7 +49,7 @@ _ANCHOR = re.compile(r"\\(.)|\[\^|[\^$]", re.DOTALL)
 
 
 class _Pattern(NamedTuple):
-    name: str
+    names: frozenset[str]
     mode: str
     find: Finder
 
@@ -84,14 +84,16 @@ class Redactor:
         self._field_modes = [each.mode or settings.mode for each in settings.fields]
         self._paths = Paths(self._field_names) if settings.fields else None
         self._builtins = [
-            _Pattern(each.name, each.mode or settings.mode, BUILTINS[each.name].find)
+            _Pattern(frozenset({each.name}), each.mode or settings.mode, BUILTINS[each.name].find)
             for each in settings.patterns
             if each.pattern is None
         ]
         own = [each for each in settings.patterns if each.pattern is not None]
-        self._own = [_Pattern(each.name, each.mode or settings.mode, _finder(str(each.pattern))) for each in own]
+        self._own = [
+            _Pattern(frozenset({each.name}), each.mode or settings.mode, _finder(str(each.pattern))) for each in own
+        ]
         keys = [hint(path) for path in self._field_names]
-        hints = [BUILTINS[each.name].hint for each in self._builtins]
+        hints = [BUILTINS[each.name].hint for each in settings.patterns if each.pattern is None]
         self._signs = _signs(hints)
         if own:
             # An escape may hide from a pattern of one's own what it looks for, whatever that is.
@@ -213,13 +215,13 @@ class Redactor:
         text = resolved.text
         found: list[_Found] = []
         for index in self._signs(text) or ():
-            name, mode, find = self._builtins[index]
-            found += [_Found(start, end, frozenset({name}), mode) for start, end in find(text)]
+            names, mode, find = self._builtins[index]
+            found += [_Found(start, end, names, mode) for start, end in find(text)]
         for token in tokens:
             base = resolved.at(token.start)
             part = text[base : resolved.at(token.end)]
-            for name, mode, find in self._own:
-                found += [_Found(base + start, base + end, frozenset({name}), mode) for start, end in find(part)]
+            for names, mode, find in self._own:
+                found += [_Found(base + start, base + end, names, mode) for start, end in find(part)]
         return [each for each in _merged(found) if not self._is_hidden(text, each.start, each.end)]
 
     def _is_hidden(self, text: bytes, start: int, end: int) -> bool:
@@ -292,17 +294,23 @@ class _Id:
 
     def is_text(self, text: bytes) -> bool:
         """Tell whether this is the id."""
+        return text == self._known()
+
+    def is_token(self, raw: bytes, token: Token) -> bool:
+        """Tell whether a token is the id, and no key."""
+        known = self._known()
+        if token.kind == "key" or known is None:
+            return False
+        if not len(known) <= token.end - token.start <= len(known) * _LONGEST_ESCAPE:
+            return False
+        return Resolved(raw[token.start : token.end]).text == known
+
+    def _known(self) -> bytes | None:
         if self._value is not None:
             own = self._own_ids(self._value)
             self._id = None if own is None else own.encode("utf-8", "replace")
             self._value = None
-        return text == self._id
-
-    def is_token(self, raw: bytes, token: Token) -> bool:
-        """Tell whether a token is the id, and no key."""
-        if token.kind == "key" or token.end - token.start > _LONGEST_ID:
-            return False
-        return self.is_text(Resolved(raw[token.start : token.end]).text)
+        return self._id
 
 
 def _value(raw: bytes) -> bytes:

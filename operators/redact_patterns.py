@@ -156,9 +156,11 @@ def _emails(text: bytes) -> Iterator[Span]:
 
 
 _DOTTED = _compile(r"[0-9]+(?:\.[0-9]+){3,}")
+_OCTETS = frozenset(spelt % number for number in range(256) for spelt in (b"%d", b"%02d", b"%03d"))
 _PRODUCT = re.compile(
     rb"(?:[A-Za-z]/|(?:^|[^A-Za-z])(?:v|ver|version|release|build|firmware)[ \t:=/\"'-]*)$", re.IGNORECASE
 )
+_PRODUCT_ENDS = (b"v", b"ver", b"version", b"release", b"build", b"firmware")
 _NETWORK = re.compile(rb"[0-9]+\.0\.0\.0")
 _RELEASE = re.compile(rb"[-+][A-Za-z]|[A-Za-z0-9_]|\.(?:tar|t?gz|zip|jar|war|whl|deb|rpm|exe|msi|dll|so|dmg|apk)\b")
 
@@ -166,16 +168,17 @@ _RELEASE = re.compile(rb"[-+][A-Za-z]|[A-Za-z0-9_]|\.(?:tar|t?gz|zip|jar|war|whl
 def _ipv4s(text: bytes) -> Iterator[Span]:
     for found in _DOTTED.finditer(text):
         start, end = found.span()
-        octets = found.group().split(b".")
-        if len(octets) != 4 or any(len(each) > 3 or int(each) > 255 for each in octets):  # noqa: PLR2004  RFC 791
+        octets = text[start:end].split(b".")
+        if len(octets) != 4 or not _OCTETS.issuperset(octets):  # noqa: PLR2004  RFC 791
             continue
         before = text[max(0, start - 16) : start]
         if before[-1:] == b"." or (before and before[-1] in _ALNUM) or _RELEASE.match(text, end):
             continue
         # `Chrome/120.0.0.0` is a version, `10.0.0.1/24` and `/hosts/10.0.0.1` are addresses.
-        product = _PRODUCT.search(before)
-        if product and (not product.group().endswith(b"/") or _NETWORK.fullmatch(found.group())):
-            continue
+        if before.endswith(b"/") or before.rstrip(b" \t:=/\"'-").lower().endswith(_PRODUCT_ENDS):
+            product = _PRODUCT.search(before)
+            if product and (not product.group().endswith(b"/") or _NETWORK.fullmatch(text, start, end)):
+                continue
         yield start, end
 
 

@@ -6,11 +6,14 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import deliver, encode, logger, redact
+from benchmarks import deliver, encode, limits, logger, redact
 from benchmarks.processes import stop
 from benchmarks.stages import shares
 from flows.config import load
 from tests.servers.kafka import Kafka
+
+SERVERLESS = {"encode": encode.costs, "limits": limits.costs, "redact": redact.cost}
+"""Measurements that need nothing else."""
 
 
 def main() -> None:
@@ -18,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", choices=["encode", "redact", "logger"], help="What needs no server, or Kafka alone.")
+    parser.add_argument("--only", choices=[*SERVERLESS, "logger"], help="What needs no server, or Kafka alone.")
     options = parser.parse_args()
     if options.only == "logger":
         with Kafka() as kafka:
@@ -26,7 +29,7 @@ def main() -> None:
             logger.measure(kafka.brokers)
         return
     if options.only:
-        (encode.costs if options.only == "encode" else redact.cost)(options.records, options.repeats)
+        SERVERLESS[options.only](options.records, options.repeats)
         return
     command = [sys.executable, "-m", "benchmarks.bulk_server"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -44,6 +47,7 @@ def main() -> None:
                 shares(load(text).flow, options.records, options.repeats)
             encode.costs(options.records, options.repeats)
             redact.cost(options.records, options.repeats)
+            limits.costs(options.records, options.repeats)
             deliver.workers(kafka.brokers, url, options.records, options.repeats)
             kafka.create_topic(logger.TOPIC)
             logger.measure(kafka.brokers)

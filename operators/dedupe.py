@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from operators.limiter_state import Suppressed
@@ -78,7 +78,7 @@ class DedupeState:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a copy as plain values, for a snapshot."""
-        seen = [(key, *astuple(each)) for key, each in self._seen.items()]
+        seen = [(key, each.first, each.dropped, each.told) for key, each in self._seen.items()]
         return {"version": 1, "seen": seen, "ended": list(self._ended), "watermark": self._watermark.to_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:

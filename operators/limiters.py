@@ -8,8 +8,9 @@ bucket of its key there; when all of a batch's groups are back, the first record
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import compress, repeat
 from typing import Any, NamedTuple
 
 import orjson
@@ -28,7 +29,8 @@ BUCKETS = 16
 LONGEST_KEY = 64
 """Characters; of a longer key its hash is kept."""
 
-_BUCKETS_CACHED = 100_000
+_BUCKET_NAMES = [f"{number:02d}" for number in range(BUCKETS)]
+_BUCKETS_CACHED = 10_000
 
 
 class Group(NamedTuple):
@@ -101,11 +103,10 @@ class Limiters:
         columns = [_keys(rows, getters) for getters in self._by]
         alike = list(zip(batch.limiters, seconds, *columns, strict=True))
         counts = Counter(alike)
-        groups = [
-            Group(number, each[0], each[2:], each[1], count)
-            for number, (each, count) in enumerate(counts.items())
-            if each[0]
-        ]
+        bits, moments, *keys = zip(*counts, strict=True)
+        columns = (range(len(counts)), bits, zip(*keys, strict=True), moments, counts.values(), repeat(()))
+        # What no limiter concerns has no bits.
+        groups = list(map(Group._make, compress(zip(*columns), bits)))  # noqa: B905  one column is endless
         self._asked += 1
         self._held[self._asked] = _Held(batch, alike, list(counts), len(groups))
         until = batch.written[1] if batch.written else float(max(seconds))
@@ -227,7 +228,8 @@ class Buckets(dict[str, str]):
     """key -> the name of its bucket, remembered for as many as are met often."""
 
     def __missing__(self, key: str) -> str:
-        bucket = f"{xxhash.xxh3_64_intdigest(key.encode(errors='surrogatepass')) % BUCKETS:02d}"
+        data = key.encode() if key.isascii() else key.encode(errors="surrogatepass")
+        bucket = _BUCKET_NAMES[xxhash.xxh3_64_intdigest(data) % BUCKETS]
         if len(self) >= _BUCKETS_CACHED:
             self.clear()
         self[key] = bucket
@@ -238,7 +240,7 @@ def spread(question: Question | Summary, limiter: int, buckets: Buckets) -> list
     """Return the parts of a question that each bucket of this limiter has to answer; a summary passes by any."""
     if isinstance(question, Summary):
         return [(buckets[""], question)]
-    parts: dict[str, list[Group]] = {}
+    parts: defaultdict[str, list[Group]] = defaultdict(list)
     for group in question.groups:
-        parts.setdefault(buckets[group.keys[limiter]], []).append(group)
+        parts[buckets[group.keys[limiter]]].append(group)
     return [(bucket, question._replace(groups=groups)) for bucket, groups in parts.items()]

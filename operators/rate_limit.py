@@ -69,29 +69,41 @@ class RateState:
         self._max_keys = max_keys
         self._windows: dict[Limit, dict[int, Window]] = {limit: {} for limit in self._limits}
         """By limit: start in epoch seconds -> window."""
+        self._open: dict[int, list[tuple[Window, int]]] = {}
+        """Of the seconds that were asked for since `read_until`: the window of each limit, and the most it takes."""
         self._watermark = Watermark()
         self.notices: Counter[str] = Counter()
         """What the bounds on memory have changed, since it was asked last."""
 
     def take(self, key: str, second: int, count: int) -> int:
         """Return how many of `count` records of one key and second pass."""
-        windows = [(self._window(limit, second), limit.most) for limit in self._limits]
-        places = [self._place(key, window.counts) for window, _ in windows]
-        rooms = [most - window.counts.get(place, 0) for (window, most), place in zip(windows, places, strict=True)]
-        passed = min(count, *rooms)
+        passed, over = count, 0
+        places: list[tuple[dict[str, int], str, int]] = []
+        blamed: tuple[dict[str, int], str] | None = None
+        for window, most in self._open.get(second) or self._opened(second):
+            counts = window.counts
+            place, taken = key, counts.get(key, 0)
+            if not taken and len(counts) >= self._max_keys:
+                place, taken, over = OTHER_KEYS, counts.get(OTHER_KEYS, 0), count
+            places.append((counts, place, taken))
+            if most - taken < passed:
+                # Blamed is the window with the least room; the first of these.
+                passed, blamed = most - taken, (window.dropped, place)
+        passed = max(0, passed)
         if passed:
-            for (window, _), place in zip(windows, places, strict=True):
-                window.counts[place] = window.counts.get(place, 0) + passed
-        if passed < count:
-            # Blamed is the window with the least room; the first of these.
-            tightest = rooms.index(min(rooms))
-            dropped, place = windows[tightest][0].dropped, places[tightest]
+            for counts, place, taken in places:
+                counts[place] = taken + passed
+        if blamed is not None:
+            dropped, place = blamed
             dropped[place] = dropped.get(place, 0) + count - passed
+        if over:
+            self.notices[OVER_KEYS] += over
         return passed
 
     def read_until(self, partition: str, moment: float, now: float) -> list[Suppressed]:
         """Note how far a partition has been read; return what the windows have dropped that close by this."""
         reached = self._watermark.read_until(partition, moment, now)
+        self._open.clear()
         closed: list[Suppressed] = []
         for limit, windows in self._windows.items():
             ended = [start for start in windows if start + limit.length + self._lateness <= reached]
@@ -131,6 +143,11 @@ class RateState:
             if length in lengths:
                 self._windows[lengths[length]][start] = Window(*window)
 
+    def _opened(self, second: int) -> list[tuple[Window, int]]:
+        """Return the window of each limit that a record of this second is counted in, and the most that it takes."""
+        opened = self._open[second] = [(self._window(limit, second), limit.most) for limit in self._limits]
+        return opened
+
     def _window(self, limit: Limit, second: int) -> Window:
         if second + limit.length + self._lateness <= self._watermark.reached:
             # Its own window is closed, and a new one would grant the limit once more.
@@ -143,13 +160,6 @@ class RateState:
                 forgotten = windows.pop(min(windows))
                 self.notices[OVER_WINDOWS] += len(forgotten.counts)
         return window
-
-    def _place(self, key: str, counts: dict[str, int]) -> str:
-        """Return the key under which a record is counted."""
-        if key in counts or len(counts) < self._max_keys:
-            return key
-        self.notices[OVER_KEYS] += 1
-        return OTHER_KEYS
 
 
 def _suppressed(limit: Limit, start: int, window: Window) -> list[Suppressed]:

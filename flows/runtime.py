@@ -20,7 +20,7 @@ from operators.limiters import Limiters, Question, Summary
 from operators.projection import Projection
 from operators.redact import Redactor
 from operators.rule_models import LimiterRule
-from operators.rules import RuleSet, compile_rules, fields_of
+from operators.rules import RuleSet, compile_rules, fields_of, projected_at_once
 from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters, create_topic
 from sinks.decide import Policy
 from sinks.delivery import Delivering, Delivery
@@ -111,8 +111,9 @@ class Runtime:
         return self._limiters[name].rules
 
     def _finish(self, name: str, batch: Batch) -> Batch:
-        """Decode into the fields that the destination reads."""
-        self._final_decoders[name](batch)
+        """Decode into the fields that the destination reads, unless that is done."""
+        if not batch.ids:
+            self._final_decoders[name](batch)
         return batch
 
     def partitions(self, name: str) -> range:
@@ -178,19 +179,19 @@ class Runtime:
         rules = [rule for rule in flow.rules if rule.enabled]
         own = {name: [rule for rule in flow.own_rules(name) if rule.enabled] for name in self.destinations}
         layout = flow.source.layout()
-        asked = Projection(
-            fields_of([*rules, *(rule for some in own.values() for rule in some)]), layout, identified=False
-        )
+        every = [*rules, *(rule for some in own.values() for rule in some)]
+        self._projections = {name: Projection(each.fields(), layout) for name, each in self.destinations.items()}
+        whole = projected_at_once(every, [each.fields() for each in self.destinations.values()], layout)
+        asked = whole or Projection(fields_of(every), layout, identified=False)
         self._redact = Redactor(flow.redact, layout) if flow.redact else None
         hide = self._redact.text if self._redact else None
-        self._decoder = Decoder(asked, final=False, hide=hide) if rules or any(own.values()) else None
+        self._decoder = Decoder(asked, final=whole is not None, hide=hide) if every else None
         self._rules: RuleSet = compile_rules(rules, asked)
         first = len(self._rules.limiters)
         self._own_rules = {name: compile_rules(some, asked, first) for name, some in own.items()}
         self._limiters = {
             name: Limiters([*self._rules.limiters, *some.limiters], asked) for name, some in self._own_rules.items()
         }
-        self._projections = {name: Projection(each.fields(), layout) for name, each in self.destinations.items()}
         self._final_decoders = {name: Decoder(each, hide=hide) for name, each in self._projections.items()}
 
     def _start_checks(self) -> list[HealthChecks]:

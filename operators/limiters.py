@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from itertools import compress, repeat
 from typing import Any, NamedTuple
 
+import msgspec
 import orjson
 import xxhash
 
@@ -29,6 +30,7 @@ BUCKETS = 16
 LONGEST_KEY = 64
 """Characters; of a longer key its hash is kept."""
 
+_encode = msgspec.json.Encoder(order="deterministic").encode
 _BUCKET_NAMES = [f"{number:02d}" for number in range(BUCKETS)]
 _BUCKETS_CACHED = 10_000
 
@@ -104,9 +106,9 @@ class Limiters:
         alike = list(zip(batch.limiters, seconds, *columns, strict=True))
         counts = Counter(alike)
         bits, moments, *keys = zip(*counts, strict=True)
-        columns = (range(len(counts)), bits, zip(*keys, strict=True), moments, counts.values(), repeat(()))
+        every = zip(range(len(counts)), bits, zip(*keys, strict=True), moments, counts.values(), repeat(()))
         # What no limiter concerns has no bits.
-        groups = list(map(Group._make, compress(zip(*columns), bits)))  # noqa: B905  one column is endless
+        groups = list(map(Group._make, compress(every, bits)))
         self._asked += 1
         self._held[self._asked] = _Held(batch, alike, list(counts), len(groups))
         until = batch.written[1] if batch.written else float(max(seconds))
@@ -200,28 +202,47 @@ def _keys(rows: Sequence[Any], getters: Sequence[Getter]) -> Sequence[str]:
     if not getters:
         return [""] * len(rows)
     values = [list(map(get, rows)) for get in getters]
-    if len(values) == 1 and set(map(type, values[0])) == {str} and max(map(len, values[0])) <= LONGEST_KEY:
-        return values[0]
-    return [_key(each) for each in zip(*values, strict=True)]
+    if len(values) > 1:
+        return _joint_keys(list(zip(*values, strict=True)))
+    (column,) = values
+    if set(map(type, column)) == {str} and max(map(len, column)) <= LONGEST_KEY and "\x00" not in "".join(column):
+        return column
+    return [
+        value if isinstance(value, str) and len(value) <= LONGEST_KEY and "\x00" not in value else key
+        for value, key in zip(column, _joint_keys([(value,) for value in column]), strict=True)
+    ]
 
 
 def values_of(key: str, fields: int) -> list[Any]:
-    """Return the values that a key stands for; nothing where it stands for many."""
+    """Return the values that a key stands for; nothing where it stands for many, or is a long one's hash."""
     if key == OTHER_KEYS or not fields:
         return []
     if not key.startswith("\x00"):
         return [key]
     try:
-        return [json.loads(part) for part in key[1:].split("\x00")]
-    except ValueError:  # a long one's hash
+        values = json.loads(key[1:])
+    except ValueError:
         return []
+    return values if isinstance(values, list) else []
 
 
-def _key(values: tuple[Any, ...]) -> str:
-    if len(values) == 1 and isinstance(values[0], str) and len(values[0]) <= LONGEST_KEY:
-        return values[0]
-    key = "\x00" + "\x00".join(json.dumps(value, sort_keys=True, default=str) for value in values)
-    return key if len(key) <= LONGEST_KEY else f"\x00{xxhash.xxh3_128_hexdigest(key.encode(errors='surrogatepass'))}"
+def _joint_keys(rows: list[tuple[Any, ...]]) -> list[str]:
+    """Return a key for each of some rows of values: their JSON, or its hash."""
+    try:
+        encoded = list(map(_encode, rows))
+    except (ValueError, RecursionError):
+        encoded = list(map(_encoded, rows))
+    digest = xxhash.xxh3_128_hexdigest
+    return ["\x00" + (data.decode() if len(data) <= LONGEST_KEY else digest(data)) for data in encoded]
+
+
+def _encoded(row: tuple[Any, ...]) -> bytes:
+    try:
+        return _encode(row)
+    except ValueError:  # half of a surrogate pair
+        return json.dumps(row, sort_keys=True).encode()
+    except RecursionError:
+        return b"nested too deeply"
 
 
 class Buckets(dict[str, str]):

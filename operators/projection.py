@@ -48,6 +48,7 @@ class Projection:
                 _plant(self._tree, alternative.path, _SCALAR if scalar else Any)
         members = {name for path in listed for name in path[1:].split("/")} - self._tree.keys()
         self._tree.update(dict.fromkeys(members, Any))
+        self._members = members
         self._type, self.build = _compile(self._tree, "record", members)
         self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(self._type).decode
 
@@ -73,6 +74,10 @@ class Projection:
             return None
 
         return first
+
+    def covers(self, other: Projection) -> bool:
+        """Whether the getters of another projection read this one's records as they read its own."""
+        return _within(other._tree, self._tree) and not other._members - self._members
 
     def _read(self, alternative: Alternative) -> Getter:
         node: _Tree | Leaf = self._tree
@@ -110,6 +115,18 @@ def _plant(tree: _Tree, path: tuple[str, ...], kind: Leaf) -> None:
             return
         tree = branch
     tree[leaf] = kind
+
+
+def _within(tree: _Tree, other: _Tree) -> bool:
+    """Whether all that is in a tree is in the other as well, in the same place and of the same type."""
+    for key, node in tree.items():
+        there = other.get(key)
+        if isinstance(node, dict) and isinstance(there, dict):
+            if not _within(node, there):
+                return False
+        elif there is not node:
+            return False
+    return True
 
 
 def _leaf(value: Any, kind: Leaf) -> Any:

@@ -18,7 +18,7 @@ a chain for each level, so that a record only ever meets the rules that concern 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import compress, groupby
 from operator import or_
 from typing import Any, Final
@@ -28,6 +28,7 @@ from logweir.record import LEVELS, LevelTable
 from operators.branches import LIMITERS_SHIFT, Step, always, compile_branches, settled
 from operators.decode import Identities
 from operators.explain import Verdict, verdict
+from operators.formats import Format
 from operators.projection import Getter, Projection
 from operators.rule_models import (
     BaseRule,
@@ -55,6 +56,7 @@ __all__ = [
     "Verdict",
     "compile_rules",
     "fields_of",
+    "projected_at_once",
 ]
 
 PASSES: Final = -1
@@ -87,6 +89,25 @@ def fields_of(rules: Iterable[BaseRule]) -> set[str]:
                 fields.update(["level"] if rule.levels else [], rule.by_fields, [each.field for each in rule.when])
                 fields.update(["timestamp"] if rule.clock == "event" else [])
     return fields
+
+
+def projected_at_once(
+    rules: Sequence[BaseRule], destinations: Sequence[Collection[str]], layout: Format
+) -> Projection | None:
+    """Return a projection of what rules and their destination read, where one decode for both is worth it.
+
+    It is where nothing is dropped before limiters are asked. Where rules drop most, the fields of the destination are
+    better decoded for the few that are left.
+
+    Args:
+        rules: All enabled rules.
+        destinations: The fields that each reads.
+        layout: Where fields live.
+    """
+    if len(destinations) != 1 or not rules or not all(isinstance(rule, LimiterRule) for rule in rules):
+        return None
+    whole = Projection({*fields_of(rules), *destinations[0]}, layout)
+    return whole if whole.covers(Projection(destinations[0], layout)) else None
 
 
 class RuleSet:

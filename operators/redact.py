@@ -83,22 +83,20 @@ class Redactor:
         self._field_names = [each.path for each in settings.fields]
         self._field_modes = [each.mode or settings.mode for each in settings.fields]
         self._paths = Paths(self._field_names) if settings.fields else None
-        self._builtins = [
-            _Pattern(frozenset({each.name}), each.mode or settings.mode, BUILTINS[each.name].find)
-            for each in settings.patterns
-            if each.pattern is None
-        ]
-        own = [each for each in settings.patterns if each.pattern is not None]
-        self._own = [
-            _Pattern(frozenset({each.name}), each.mode or settings.mode, _finder(str(each.pattern))) for each in own
-        ]
+        self._builtins: list[_Pattern] = []
+        self._own: list[_Pattern] = []
+        for each in settings.patterns:
+            mode = each.mode or settings.mode
+            find = _built_in(each.name, mode) if each.pattern is None else _finder(each.pattern)
+            (self._builtins if each.pattern is None else self._own).append(_Pattern(frozenset({each.name}), mode, find))
         keys = [hint(path) for path in self._field_names]
         hints = [BUILTINS[each.name].hint for each in settings.patterns if each.pattern is None]
         self._signs = _signs(hints)
+        own = [str(each.pattern) for each in settings.patterns if each.pattern is not None]
         if own:
             # An escape may hide from a pattern of one's own what it looks for, whatever that is.
             hints.append(r"\\")
-        self._search = _searcher([*keys, *hints, *(_unanchored(str(each.pattern)) for each in own)])
+        self._search = _searcher([*keys, *hints, *map(_unanchored, own)])
         self._has_key = _searcher(keys) if keys else None
 
     def __call__(self, batch: Batch) -> None:
@@ -316,6 +314,11 @@ class _Id:
 def _value(raw: bytes) -> bytes:
     """Return the text of a value, so that a number and the same digits as text have one hash."""
     return Resolved(raw[1:-1]).text if raw[:1] == b'"' else raw
+
+
+def _built_in(name: str, mode: str) -> Finder:
+    builtin = BUILTINS[name]
+    return builtin.cut if mode == "remove" and builtin.cut else builtin.find
 
 
 def _finder(pattern: str) -> Finder:

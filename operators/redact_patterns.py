@@ -32,6 +32,8 @@ class Builtin:
     """Gives the spans to hide in text whose escapes are resolved. None of them has a quote in it."""
     hint: str
     """RE2, found in whatever `find` finds something in, and in its raw bytes unless `ESCAPES` stand in the way."""
+    cut: Finder | None = None
+    """Gives the spans to take out instead, where what `find` leaves would announce the next word."""
 
 
 def _any_case(word: str) -> str:
@@ -263,7 +265,16 @@ _TOKEN_SURELY = 16
 
 
 def _bearers(text: bytes) -> Iterator[Span]:
-    """Find what follows the word (RFC 6750, section 2), unless it is a word of a sentence."""
+    return (token for _, token in _announced(text))
+
+
+def _announced_bearers(text: bytes) -> Iterator[Span]:
+    for start, token in _announced(text):
+        yield token if b'"' in text[start : token[0]] else (start, token[1])
+
+
+def _announced(text: bytes) -> Iterator[tuple[int, Span]]:
+    """Find the word and what follows it (RFC 6750, section 2), unless it is a word of a sentence."""
     for found in _BEARER.finditer(text):
         start = found.start()
         before = _before(text, start)
@@ -271,7 +282,7 @@ def _bearers(text: bytes) -> Iterator[Span]:
             continue
         token = found.group(2)
         if _IN_AUTHORIZATION.search(text, max(0, start - 32), start) or _is_token(token):
-            yield found.span(2)
+            yield start, found.span(2)
 
 
 def _is_token(text: bytes) -> bool:
@@ -300,7 +311,9 @@ BUILTINS: dict[str, Builtin] = {
     "ipv6": Builtin(_ipv6s, "[0-9A-Fa-f]::|::[0-9A-Fa-f]|(?:[0-9A-Fa-f]{1,4}:){6}"),
     "jwt": Builtin(_jwts, "ey[JA]"),
     "aws_key": Builtin(_aws_keys, f"A(?:KIA|SIA|BIA|CCA)[A-Z2-7]|{_any_case('secret')}"),
-    "bearer_token": Builtin(_bearers, f"{_any_case('bearer')}|{_any_case('access')}_?{_any_case('token')}"),
+    "bearer_token": Builtin(
+        _bearers, f"{_any_case('bearer')}|{_any_case('access')}_?{_any_case('token')}", _announced_bearers
+    ),
     "private_key": Builtin(_private_keys, "-----BEGIN"),
 }
 """Each by its name in a flow file."""

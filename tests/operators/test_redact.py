@@ -210,6 +210,22 @@ def test_removal_makes_no_record() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("Authorization: Bearer abc123 for user bob", "Authorization:  for user bob"),
+        ("?access_token=0123456789abcdef&page=2", "?&page=2"),
+        ('{\\"access_token\\":\\"0123456789abcdef\\"}', '{\\"access_token\\":\\"\\"}'),
+    ],
+)
+def test_removal_takes_no_neighbours(text: str, want: str) -> None:
+    """What announced a token that is cut out doesn't announce the next word, now or the second time."""
+    hide = redactor(patterns=["bearer_token"], mode="remove")
+    found = hidden(hide, f'{{"m":"{text}"}}'.encode())
+    assert found == f'{{"m":"{want}"}}'.encode()
+    assert hidden(hide, found) is found
+
+
+@pytest.mark.parametrize(
     "value",
     [
         b'{"p":"hunter1" "x":2 "p":"hunter2"}',

@@ -39,6 +39,7 @@ bench: $(DEV_READY) ## Measure what the README claims
 
 proof: $(DEV_READY) ## Run the long proofs: crashes, outages, ledgers that balance
 	$(BIN)/python -m pytest tests/proofs -m proof -s $(ARGS)
+	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=proof $(ARGS)
 
 kafka: $(DEV_READY) ## Run a Kafka broker for development on port 9092 until Ctrl-C (needs a JDK and Maven)
 	@$(BIN)/python -m tests.servers.kafka $(ARGS)

@@ -7,12 +7,23 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.servers.elastic import FakeElastic
 from tests.servers.kafka import Kafka
 from tests.servers.maven import ServersUnavailable
 from tests.servers.opensearch import OpenSearch
 from tests.servers.process import JavaServer
+
+# How many examples a property gets. None has a deadline: how long one takes depends on what else the machine does.
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("proof", max_examples=1000, deadline=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the profile, unless the command line does."""
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("quick")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -25,7 +36,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def start(server: JavaServer) -> None:
-    """Start a server; where there is none, what needs it is skipped."""
+    """Start a server, for a short life; where there is none, what needs it is skipped."""
+    server.brief = True
     try:
         server.start()
     except ServersUnavailable as error:

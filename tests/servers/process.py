@@ -17,6 +17,8 @@ from tests.servers import maven
 
 STOP_TIMEOUT = 30.0
 POLL = 0.05
+BRIEF = ("-XX:TieredStopAtLevel=1",)
+"""Java's options for a short life: the thorough compiler takes longer than it saves."""
 
 # A child with a parent-death signal dies with the *thread* that started it, so all of them are started by one that
 # lives as long as the test run, whichever thread asks.
@@ -57,6 +59,8 @@ class JavaServer:
         self.data = data if data is not None else Path(tempfile.mkdtemp(prefix=f"logweir-{self.name}-"))
         self.data.mkdir(parents=True, exist_ok=True)
         self.log = self.data / "server.log"
+        self.brief = False
+        """Whether it is to be ready soon, with less processor time, rather than fast once it has run for minutes."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def _command(self) -> list[str]:
@@ -90,6 +94,8 @@ class JavaServer:
         if self.running:
             return
         command = self._command()
+        if self.brief:
+            command[1:1] = BRIEF
         setpriv = shutil.which("setpriv")
         if setpriv is not None:
             # A test run that is killed must not leave servers behind.

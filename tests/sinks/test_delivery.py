@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from logweir.batch import Account, Batch, Rejected
@@ -130,7 +130,6 @@ class TestBatching:
             time.sleep(0.01)
         assert script.taken == {b"x": 1}
 
-    @settings(max_examples=60, deadline=None)
     @given(
         st.lists(st.lists(st.integers(1, 60), max_size=20), max_size=8),
         st.integers(1, 10),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -77,7 +77,6 @@ def test_takes_back_across_rotations(tmp_path: Path) -> None:
     assert [file.name[-6:] for file in sorted(tmp_path.glob("*Z-*"))] == ["000001", "000002"]
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.lists(st.sampled_from(["put", "put", "put", "checkpoint", "crash", "stop"]), max_size=40), st.integers(0, 12))
 def test_every_record_once(tmp_path_factory: pytest.TempPathFactory, steps: list[str], rotate: int) -> None:
     """Whenever it dies, each record is in the files once, as long as the source gives again what no checkpoint had."""

@@ -13,7 +13,7 @@ import pytest
 import zstandard
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, run_main
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import flows.sources.file
@@ -116,7 +116,6 @@ def test_resumes_anywhere(
         assert rest == [line(number) for number in range(done, 200)]
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.lists(st.sampled_from(["write", "write", "half", "read", "restart", "rename", "copy", "gzip"]), max_size=30))
 def test_follows_whatever_happens(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     """Writing, reading, restarts and rotations in any order give every line once, in order."""

@@ -12,7 +12,6 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, run_main
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -76,7 +75,6 @@ def test_ids_are_unique_and_in_order() -> None:
         assert int(digits[:12], 16) / 1000 == epoch_seconds(record["timestamp"])
 
 
-@hypothesis_settings(deadline=None)
 @given(st.integers(0, 20_000), st.integers(0, 5000))
 def test_a_record_depends_on_its_index_alone(start: int, count: int) -> None:
     """Records asked for one way are the records asked for another."""

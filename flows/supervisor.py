@@ -6,7 +6,6 @@ flight and records its epoch; a second signal ends at once, and what was not rec
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import signal
@@ -24,6 +23,7 @@ from typing import IO, Any
 
 import orjson
 
+from flows import recovery_store
 from flows.config import Flow, LoadedFlow
 from flows.display import Display
 from flows.runtime import Assignment
@@ -32,9 +32,6 @@ from flows.worker import EXIT_UNDELIVERED, EXIT_UNUSABLE
 from logweir.errors import LogweirError
 from logweir.events import Events
 from logweir.ledger import Ledger
-
-RECOVERY_PARTITIONS = 4
-"""SQLite files of a recovery store; Bytewax fixes their number when a store is made."""
 
 _BACKOFF_SECONDS = 1.0
 _MAX_BACKOFF_SECONDS = 30.0
@@ -82,8 +79,10 @@ def assign(flow: Flow, names: Sequence[str], workers: int) -> Assignment:
     source = flow.source
     group = source.group if isinstance(source, Kafka) else flow.name
     try:
-        _make_store(store)
-        partitions = _remember_partitions(store, {name: flow.enabled[name].partitions * workers for name in names})
+        recovery_store.make(store)
+        partitions = recovery_store.remember_partitions(
+            store, {name: flow.enabled[name].partitions * workers for name in names}
+        )
     except OSError as error:
         msg = f"recovery.directory {store}: {error.strerror}: make it writable, or set another"
         raise LogweirError(msg) from error
@@ -95,25 +94,6 @@ def assign(flow: Flow, names: Sequence[str], workers: int) -> Assignment:
         workers=workers,
         sink_partitions=partitions,
     )
-
-
-def _make_store(store: Path) -> None:
-    if not list(store.glob("*.sqlite3")):
-        from bytewax.recovery import init_db_dir
-
-        store.mkdir(parents=True, exist_ok=True)
-        init_db_dir(store, RECOVERY_PARTITIONS)
-
-
-def _remember_partitions(store: Path, wanted: dict[str, int]) -> dict[str, int]:
-    """Return the sink partitions of each destination: as many as are wanted or as there ever were."""
-    path = store / "partitions.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    known.update({name: max(count, known.get(name, 0)) for name, count in wanted.items()})
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(known))
-    fresh.replace(path)
-    return {name: known[name] for name in wanted}
 
 
 class Supervisor:

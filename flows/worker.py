@@ -22,6 +22,7 @@ from typing import IO, Any
 
 import orjson
 
+from flows.recovery_store import forget_unfinished
 from flows.runtime import Assignment, Runtime
 from logweir.errors import DestinationError, LogweirError, UndeliveredError
 from logweir.events import Events
@@ -84,7 +85,9 @@ def _run(assignment: Assignment, events: Events, reporter: Reporter) -> int:
         os._exit(_tell(error, events))
 
     try:
-        lock = _lock(assignment)
+        locks = _lock(assignment)
+        # The cluster begins once the last of its workers is here, so nothing of an older one comes after this.
+        forget_unfinished(assignment.recovery)
         runtime = Runtime(assignment, events, lambda reason: reporter.send(restart=reason))
         signal.signal(signal.SIGTERM, lambda _number, _frame: runtime.stop())
         threading.Thread(target=_report_always, args=(runtime, reporter), daemon=True).start()
@@ -92,7 +95,8 @@ def _run(assignment: Assignment, events: Events, reporter: Reporter) -> int:
         runtime.source.commit_last()
         reporter.report(runtime)
         runtime.close()
-        lock.close()
+        for lock in locks:
+            lock.close()
     except BaseException as error:  # noqa: BLE001  whatever it is, it is told and becomes the exit code
         return _tell(error, events)
     return 0
@@ -148,21 +152,30 @@ def _die_with_supervisor(inbox: IO[bytes]) -> None:
     os._exit(EXIT_CRASHED)
 
 
-def _lock(assignment: Assignment) -> IO[bytes]:
+def _lock(assignment: Assignment) -> list[IO[bytes]]:
     """Take this worker's lock on the recovery store, which a dying predecessor may hold for a moment.
+
+    The first worker takes those too of predecessors that were more.
 
     Raises:
         LogweirError: Another flow runs on the store.
     """
-    path = Path(assignment.recovery) / f"worker-{assignment.worker}.lock"
-    handle = path.open("wb")
-    deadline = time.monotonic() + _LOCK_SECONDS
+    store, deadline = assignment.recovery, time.monotonic() + _LOCK_SECONDS
+    locks = [_take(store, assignment.worker, deadline)]
+    if assignment.worker == 0:
+        numbers = [int(path.stem.removeprefix("worker-")) for path in store.glob("worker-*.lock")]
+        locks += [_take(store, number, deadline) for number in sorted(numbers) if number >= assignment.workers]
+    return locks
+
+
+def _take(store: Path, number: int, deadline: float) -> IO[bytes]:
+    handle = (store / f"worker-{number}.lock").open("wb")
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             if time.monotonic() > deadline:
-                msg = f"{assignment.recovery} is in use by another flow: stop it, or set another recovery.directory"
+                msg = f"{store} is in use by another flow: stop it, or set another recovery.directory"
                 raise LogweirError(msg) from None
             time.sleep(0.1)
         else:

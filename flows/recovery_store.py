@@ -1,0 +1,92 @@
+"""The recovery store of a dataflow: Bytewax's SQLite files, and what is remembered beside them.
+
+Bytewax records a state at the end of each epoch in which its key had something, and resumes from the last state before
+the epoch that the whole cluster has finished last. It leaves in place what a crashed run has recorded of later epochs.
+The next run counts the same epochs again: a key that has nothing in one of them would get the crashed run's state for
+it, which is ahead of the position. So that is thrown away before a run begins.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+PARTITIONS = 4
+"""SQLite files of a recovery store; Bytewax fixes their number when a store is made."""
+
+_BUSY_SECONDS = 15.0
+
+
+def make(store: Path) -> None:
+    """Make a store, unless there is one.
+
+    Raises:
+        OSError: It can't be made.
+    """
+    if not _files(store):
+        from bytewax.recovery import init_db_dir
+
+        store.mkdir(parents=True, exist_ok=True)
+        init_db_dir(store, PARTITIONS)
+
+
+def forget_unfinished(store: Path) -> int:
+    """Throw away what was recorded of epochs that were never finished; return how many states that were.
+
+    No run may use the store meanwhile.
+    """
+    files = _files(store)
+    resume = _resume_epoch(files)
+    if resume is None:
+        return 0
+    forgotten = 0
+    for path in files:
+        with closing(_open(path)) as database, database:
+            forgotten += database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (resume,)).rowcount
+    return forgotten
+
+
+def _resume_epoch(files: list[Path]) -> int | None:
+    """Return the epoch that the next run begins with, as Bytewax finds it: the first that the last has not finished."""
+    executions: list[tuple[int, int, int]] = []
+    fronts: list[tuple[int, int, int]] = []
+    for path in files:
+        with closing(_open(path)) as database:
+            executions += database.execute("SELECT ex_num, worker_count, resume_epoch FROM exs")
+            fronts += database.execute("SELECT ex_num, worker_index, worker_frontier FROM fronts")
+    if not executions:
+        return None
+    last, workers, begun = max(executions)
+    reached = dict.fromkeys(range(workers), begun)
+    for execution, worker, front in fronts:
+        if execution == last:
+            reached[worker] = max(front, reached.get(worker, begun))
+    return min(reached.values())
+
+
+def _files(store: Path) -> list[Path]:
+    return sorted(store.glob("*.sqlite3"))
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=_BUSY_SECONDS)
+
+
+def remember_partitions(store: Path, wanted: Mapping[str, int]) -> dict[str, int]:
+    """Return the sink partitions of each destination: as many as are wanted or as there ever were."""
+    path = store / "partitions.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    known.update({name: max(count, known.get(name, 0)) for name, count in wanted.items()})
+    write_anew(path, known)
+    return {name: known[name] for name in wanted}
+
+
+def write_anew(path: Path, data: Any) -> None:
+    """Write a JSON file so that whoever reads it has the old or the new one whole."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(data))
+    fresh.replace(path)

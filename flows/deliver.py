@@ -14,6 +14,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.limiting import Item, limited
+from flows.plan import Plan
 from flows.runtime import Runtime
 from logweir.batch import Batch
 from operators.limiters import Question
@@ -34,17 +35,16 @@ def dataflow(runtime: Runtime, fail: Callable[[BaseException], None]) -> Dataflo
     decoded = op.flat_map_batch("decode", batches, lambda some: [runtime.decode(batch) for batch in some])
     for name in runtime.destinations:
         routed = op.flat_map_batch(f"route_{name}", decoded, _router(runtime, name))
-        if rules := runtime.limiters(name):
-            routed = limited(name, rules, routed)
+        routed = limited(name, runtime.assignment.seatings[name].slots, runtime.place, routed)
         op.output(f"deliver_{name}", routed, DeliverySink(runtime, name, fail))
     return flow
 
 
-def _router(runtime: Runtime, name: str) -> Callable[[Iterable[Batch]], list[tuple[str, Batch | Item]]]:
+def _router(runtime: Runtime, name: str) -> Callable[[Iterable[tuple[Plan, Batch]]], list[tuple[str, Batch | Item]]]:
     """Return the step that picks this destination's records and the local sink partition for each batch."""
     own = runtime.partitions(name)[: runtime.destinations[name].partitions]
     turns = cycle(map(part_name, own))
-    return lambda batches: [(turn, runtime.route(name, batch, turn)) for batch, turn in zip(batches, turns)]  # noqa: B905
+    return lambda decided: [(turn, plan.route(name, batch, turn)) for (plan, batch), turn in zip(decided, turns)]  # noqa: B905
 
 
 def part_name(partition: int) -> str:

@@ -2,15 +2,19 @@
 
 A key of Bytewax is a bucket, never a user's key: their number is bounded. Only questions travel between workers; the
 records wait in the process that has read them, and their answers come back to its sink partition.
+
+Which limiter a step is changes while the flow runs: see flows/seats.py. A question says by which revision of the flow's
+settings it was asked, and every worker knows a revision before any asks by it. A bucket goes on to the newest revision
+that it has been asked by, and never back, so that all its answers from one on are by the new settings.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import bytewax.operators as op
 from bytewax.dataflow import Stream
@@ -24,80 +28,142 @@ from operators.rate_limit import Limit, RateState
 from operators.rule_models import DedupeRule, LimiterRule, RateRule
 
 _LENGTHS = {"max_per_second": 1, "max_per_minute": 60, "max_per_hour": 3600}
+_GONE_SECONDS = 60.0
+"""How long a limiter that was taken out has to be silent before its state is thrown away."""
 
 
 Item = Question | Summary
 """What the limiters' steps hand on."""
 
 
-class LimiterStep(StatefulBatchLogic[Item, Item, dict[str, Any]]):
-    """One bucket of one limiter.
+class Place(NamedTuple):
+    """The limiter that has a slot."""
+
+    number: int
+    """Among those of its destination."""
+    rule: LimiterRule
+    tag: str
+    """Tells it from those that had the slot before, or will have it."""
+
+
+Places = Callable[[int | None], Place | None]
+"""Gives who has a slot in a revision of the flow's settings, or at present."""
+
+
+class LimiterStep(StatefulBatchLogic[Question, Item, dict[str, Any]]):
+    """One bucket of one slot.
 
     Args:
-        rule: The rule.
-        limiter: Its number among those of its destination.
+        places: Tells which limiter it is.
         resume: What `snapshot` returned last.
         clock: Gives the system's time in epoch seconds.
     """
 
     def __init__(
         self,
-        rule: LimiterRule,
-        limiter: int,
+        places: Places,
         resume: dict[str, Any] | None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._places = places
         self._clock = clock
-        self._limiter = limiter
-        self._by_system = rule.clock == "system"
-        self._state, longest = _state(rule)
-        self._summarises = rule.summarise
-        self._silence = rule.lateness + longest
+        self._revision = -1
+        self._place: Place | None = None
+        self._state: LimiterState | None = None
+        self._silence = 0.0
         """Seconds after which nothing more is expected in the open windows."""
         self._origin = ""
+        self._asked = datetime.min.replace(tzinfo=UTC)
         self._notify_at: datetime | None = None
-        if resume is not None:
-            self._state.restore(resume)
+        if (place := places(None)) is not None:
+            self._begin(place)
+            if self._state is not None and resume is not None and resume["tag"] == place.tag:
+                self._state.restore(resume["state"])
 
-    def on_batch(self, values: list[Item]) -> tuple[list[Item], bool]:
+    def on_batch(self, values: list[Question]) -> tuple[list[Item], bool]:
         """Answer questions, and tell what the windows have dropped that close by this."""
         now = self._clock()
         answers: list[Item] = []
-        for value in values:
-            if isinstance(value, Summary):
-                answers.append(value)
-                continue
-            answers.append(self._answer(value, now))
-            self._origin = value.origin
-            closed = self._state.read_until(value.partition, now if self._by_system else value.until, now)
+        for question in values:
+            if question.revision > self._revision:
+                answers += self._turn(question.revision)
+            assert self._place is not None
+            assert self._state is not None
+            by_system = self._place.rule.clock == "system"
+            answers.append(self._answer(question, self._state, now if by_system else None))
+            self._origin = question.origin
+            closed = self._state.read_until(question.partition, now if by_system else question.until, now)
             answers += self._summary(closed)
-        if self._summarises:
-            self._notify_at = datetime.now(UTC) + timedelta(seconds=self._silence)
+        self._asked = datetime.now(UTC)
+        if self._place is not None and self._place.rule.summarise:
+            self._notify_at = self._asked + timedelta(seconds=self._silence)
+        elif self._notify_at is None:
+            self._notify_at = self._asked + timedelta(seconds=_GONE_SECONDS)
         return answers, StatefulBatchLogic.RETAIN
 
     def on_notify(self) -> tuple[list[Item], bool]:
-        """Tell of the open windows, since nothing has come for a while."""
+        """Tell of the open windows, since nothing has come for a while; then forget those of a limiter that is gone."""
         self._notify_at = None
-        return self._summary(self._state.told()), StatefulBatchLogic.RETAIN
+        told = self._told()
+        present = self._places(None)
+        if present is None or self._place is None or present.tag != self._place.tag:
+            last = self._asked + timedelta(seconds=_GONE_SECONDS)
+            if datetime.now(UTC) >= last:
+                return told, StatefulBatchLogic.DISCARD
+            self._notify_at = last
+        return told, StatefulBatchLogic.RETAIN
 
     def on_eof(self) -> tuple[list[Item], bool]:
         """Tell of the open windows before the flow ends."""
-        return self._summary(self._state.told()), StatefulBatchLogic.RETAIN
+        return self._told(), StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:
         """Return when to be woken, unless something comes before."""
         return self._notify_at
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the windows."""
-        return self._state.to_dict()
+        """Return the windows, and whose they are."""
+        if self._place is None or self._state is None:
+            return {"tag": "", "state": None}
+        return {"tag": self._place.tag, "state": self._state.to_dict()}
 
-    def _answer(self, question: Question, now: float) -> Question:
-        number, state = self._limiter, self._state
+    def _begin(self, place: Place) -> None:
+        kind, settings, longest = _settings(place.rule)
+        self._place, self._state = place, kind(*settings)
+        self._silence = place.rule.lateness + longest
+
+    def _turn(self, revision: int) -> list[Item]:
+        """Go on by this revision of the settings; return what was dropped in windows that end by this."""
+        self._revision = revision
+        place, before = self._places(revision), self._place
+        assert place is not None
+        if before is None or before.tag != place.tag:
+            told = self._told()
+            self._begin(place)
+            return told
+        told = []
+        if before.rule != place.rule and self._state is not None:
+            _, settings, longest = _settings(place.rule)
+            told = self._summary(self._state.configure(*settings))
+            self._silence = place.rule.lateness + longest
+        self._place = place
+        return told
+
+    def _answer(self, question: Question, state: LimiterState, now: float | None) -> Question:
+        """Return a question with this limiter's answer.
+
+        Args:
+            question: The question.
+            state: The windows.
+            now: By the system's clock, if that counts and not the records' own.
+        """
+        place = self._places(question.revision)
+        assert place is not None
+        number = place.number
         groups = question.groups
         for index, group in enumerate(groups):
             if group.limiters >> number & 1 and group.records:
-                second = int(now) if self._by_system else group.second
+                second = group.second if now is None else int(now)
                 passed = state.take(group.keys[number], second, group.records)
                 if passed < group.records:
                     dropped = (*group.dropped, (number, group.records - passed))
@@ -108,46 +174,69 @@ class LimiterStep(StatefulBatchLogic[Item, Item, dict[str, Any]]):
         state.notices.clear()
         return question._replace(notices=notices)
 
+    def _told(self) -> list[Item]:
+        return [] if self._state is None else self._summary(self._state.told())
+
     def _summary(self, suppressed: list[Suppressed]) -> list[Item]:
-        if not (self._summarises and suppressed and self._origin):
+        if self._place is None or not (self._place.rule.summarise and suppressed and self._origin):
             return []
-        return [Summary(self._origin, self._limiter, suppressed)]
+        rule = self._place.rule
+        return [Summary(self._origin, rule.name, tuple(rule.by_fields), suppressed)]
 
 
-def _state(rule: LimiterRule) -> tuple[LimiterState, int]:
-    """Return an empty bucket of a limiter, and the length of its longest window in seconds."""
+def _settings(rule: LimiterRule) -> tuple[Callable[..., LimiterState], tuple[Any, float, int], int]:
+    """Return the kind of a limiter's buckets, their settings, and the length of the longest window in seconds."""
     max_keys = max(1, rule.max_keys // BUCKETS)
     match rule:
         case RateRule():
             lengths = {length: getattr(rule, name) for name, length in _LENGTHS.items()}
             limits = [Limit(length, most) for length, most in lengths.items() if most is not None]
-            return RateState(limits, rule.lateness, max_keys), max(limit.length for limit in limits)
+            return RateState, (limits, rule.lateness, max_keys), max(limit.length for limit in limits)
         case DedupeRule():
-            return DedupeState(int(rule.window), rule.lateness, max_keys), int(rule.window)
+            window = int(rule.window)
+            return DedupeState, (window, rule.lateness, max_keys), window
     raise AssertionError(rule)
 
 
-def limited(name: str, rules: list[LimiterRule], asked: KeyedStream[Batch | Item]) -> KeyedStream[Batch | Item]:
+def limited(
+    name: str,
+    slots: Sequence[int],
+    place: Callable[[str, int, int | None], Place | None],
+    asked: KeyedStream[Batch | Item],
+) -> KeyedStream[Batch | Item]:
     """Return the stream of batches that no limiter concerns and of questions that all have answered.
 
     Args:
         name: The destination.
-        rules: Its limiters.
+        slots: Those of its limiters, in the order in which they are asked.
+        place: Gives who has a slot of a destination in a revision, or at present.
         asked: Batches and questions, keyed by the sink partition that they go to.
     """
     branched = op.branch(f"asks_{name}", asked, _is_question)
     questions: Stream[Any] = op.map(f"unkey_{name}", branched.trues, _value)
-    for number, rule in enumerate(rules):
-        step = f"{name}_{number}"
-        parts = op.flat_map(f"spread_{step}", questions, partial(spread, limiter=number, buckets=Buckets()))
-        answers = op.stateful_batch(f"limit_{step}", parts, partial(LimiterStep, rule, number))
-        questions = op.map(f"answered_{step}", answers, _value)
+    for slot in slots:
+        step, places = f"{name}_{slot}", partial(place, name, slot)
+        coming = op.branch(f"comes_{step}", questions, partial(_concerns, places))
+        parts = op.flat_map(f"spread_{step}", coming.trues, partial(_spread, places, Buckets()))
+        answers = op.stateful_batch(f"limit_{step}", parts, partial(LimiterStep, places))
+        questions = op.merge(f"passed_{step}", coming.falses, op.map(f"answered_{step}", answers, _value))
     home = op.map(f"home_{name}", questions, lambda item: (item.origin, item))
     return op.merge(f"limited_{name}", branched.falses, home)
 
 
 def _is_question(item: tuple[str, Batch | Item]) -> bool:
     return isinstance(item[1], Question)
+
+
+def _concerns(places: Places, item: Item) -> bool:
+    """Tell whether a slot has to answer; summaries and what was asked while nobody had it pass by."""
+    return isinstance(item, Question) and places(item.revision) is not None
+
+
+def _spread(places: Places, buckets: Buckets, question: Question) -> list[tuple[str, Question]]:
+    place = places(question.revision)
+    assert place is not None
+    return spread(question, place.number, buckets)
 
 
 def _value(item: tuple[str, Any]) -> Any:

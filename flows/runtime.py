@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flows.config import Flow
+from flows.limiting import Place
+from flows.plan import Plan
+from flows.seats import Seating
 from flows.sources.base import SourceContext
 from flows.sources.kafka import Kafka
 from logweir.batch import Batch
 from logweir.events import Events
 from logweir.ledger import Ledger
-from operators.decode import Decoder
-from operators.limiters import Limiters, Question, Summary
+from operators.limiters import Question, Summary
 from operators.projection import Projection
-from operators.redact import Redactor
-from operators.rule_models import LimiterRule
-from operators.rules import RuleSet, compile_rules, fields_of, projected_at_once
 from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters, create_topic
 from sinks.decide import Policy
 from sinks.delivery import Delivering, Delivery
@@ -48,6 +48,10 @@ class Assignment:
     """host:port of each worker's process, when there are several."""
     sink_partitions: dict[str, int] = field(default_factory=dict)
     """How many sink partitions each destination's ledger is kept in; never shrinks, or a ledger would be lost."""
+    seatings: Mapping[str, Seating] = field(default_factory=dict)
+    """Where each destination's limiters keep their states."""
+    revision: int = 0
+    """Counts the changes of the flow's settings that the dataflow has taken while it ran."""
 
 
 class Runtime:
@@ -72,49 +76,32 @@ class Runtime:
             events=events, room=self._room, taken=self._taken, restart=restart, group=assignment.group
         )
         self.source = flow.source.open(self.context)
-        self._compile()
+        layout = flow.source.layout()
+        self._projections = {name: Projection(each.fields(), layout) for name, each in self.destinations.items()}
+        self._changing = threading.Lock()
+        self._plan = Plan(flow, self._projections, assignment.seatings, assignment.revision)
+        self._plans = {self._plan.revision: self._plan}
+        """Those that questions may have been asked by, or will be."""
         self._checks = self._start_checks() if assignment.worker == 0 else []
         self._topics_made: set[str] = set()
         self._overflowed = -_OVERFLOW_SECONDS
 
-    def decode(self, batch: Batch) -> Batch:
-        """Return what of a raw batch the flow's rules let pass, redacted, with the fields that rules read decoded."""
-        if self._redact is not None:
-            self._redact(batch)
-        if self._decoder is None:
-            return batch
-        self._decoder(batch)
-        return self._rules.filter(batch)
-
-    def route(self, name: str, batch: Batch, origin: str) -> Batch | Question:
-        """Return what of a batch goes to this destination, or what its limiters have to be asked about it first.
-
-        Args:
-            name: The destination.
-            batch: What the flow's rules let pass.
-            origin: The sink partition that it goes to.
-        """
-        if len(self.destinations) > 1:
-            batch = batch.twin()
-        batch = self._own_rules[name].filter(batch)
-        question = self._limiters[name].ask(batch, origin, time.time()) if self._limiters[name].rules else None
-        return question or self._finish(name, batch)
+    def decode(self, batch: Batch) -> tuple[Plan, Batch]:
+        """Return what of a raw batch the flow's rules let pass, and by which plan its way goes on."""
+        with self._changing:
+            plan = self._plan.begin()
+        return plan, plan.decode(batch)
 
     def settle(self, name: str, item: Question | Summary) -> Batch | None:
         """Take the limiters' answer; return the batch that it is about once that is the last one, or their summary."""
-        limiters = self._limiters[name]
-        batch = limiters.summarise(item) if isinstance(item, Summary) else limiters.settle(item)
-        return None if batch is None else self._finish(name, batch)
+        if isinstance(item, Summary):
+            return self._plan.told(name, item)
+        return self._plans[item.revision].settle(name, item)
 
-    def limiters(self, name: str) -> list[LimiterRule]:
-        """Return the rules with a state that this destination's records are asked about, in order."""
-        return self._limiters[name].rules
-
-    def _finish(self, name: str, batch: Batch) -> Batch:
-        """Decode into the fields that the destination reads, unless that is done."""
-        if not batch.ids:
-            self._final_decoders[name](batch)
-        return batch
+    def place(self, name: str, slot: int, revision: int | None) -> Place | None:
+        """Return the limiter that has a slot of a destination in this revision of the settings, or at present."""
+        plan = self._plan if revision is None else self._plans[revision]
+        return plan.places[name].get(slot)
 
     def partitions(self, name: str) -> range:
         """Return the sink partitions that this worker owns; it delivers what it reads, so nothing crosses processes."""
@@ -173,26 +160,6 @@ class Runtime:
         for deliveries in self.deliveries.values():
             for delivery in deliveries.values():
                 delivery.close()
-
-    def _compile(self) -> None:
-        flow = self.assignment.flow
-        rules = [rule for rule in flow.rules if rule.enabled]
-        own = {name: [rule for rule in flow.own_rules(name) if rule.enabled] for name in self.destinations}
-        layout = flow.source.layout()
-        every = [*rules, *(rule for some in own.values() for rule in some)]
-        self._projections = {name: Projection(each.fields(), layout) for name, each in self.destinations.items()}
-        whole = projected_at_once(every, [each.fields() for each in self.destinations.values()], layout)
-        asked = whole or Projection(fields_of(every), layout, identified=False)
-        self._redact = Redactor(flow.redact, layout) if flow.redact else None
-        hide = self._redact.text if self._redact else None
-        self._decoder = Decoder(asked, final=whole is not None, hide=hide) if every else None
-        self._rules: RuleSet = compile_rules(rules, asked)
-        first = len(self._rules.limiters)
-        self._own_rules = {name: compile_rules(some, asked, first) for name, some in own.items()}
-        self._limiters = {
-            name: Limiters([*self._rules.limiters, *some.limiters], asked) for name, some in self._own_rules.items()
-        }
-        self._final_decoders = {name: Decoder(each, hide=hide) for name, each in self._projections.items()}
 
     def _start_checks(self) -> list[HealthChecks]:
         """Watch the health of each destination. Where there are several workers, one asks for all."""

@@ -26,7 +26,9 @@ import orjson
 from flows import recovery_store
 from flows.config import Flow, LoadedFlow
 from flows.display import Display
+from flows.plan import limiters_of
 from flows.runtime import Assignment
+from flows.seats import Seating, remember, remembered
 from flows.sources.kafka import Kafka
 from flows.worker import EXIT_UNDELIVERED, EXIT_UNUSABLE
 from logweir.errors import LogweirError
@@ -83,6 +85,9 @@ def assign(flow: Flow, names: Sequence[str], workers: int) -> Assignment:
         partitions = recovery_store.remember_partitions(
             store, {name: flow.enabled[name].partitions * workers for name in names}
         )
+        known = remembered(store)
+        seatings = {name: known.get(name, Seating()).started(limiters_of(flow, name)) for name in names}
+        remember(store, seatings)
     except OSError as error:
         msg = f"recovery.directory {store}: {error.strerror}: make it writable, or set another"
         raise LogweirError(msg) from error
@@ -93,6 +98,7 @@ def assign(flow: Flow, names: Sequence[str], workers: int) -> Assignment:
         recovery=store,
         workers=workers,
         sink_partitions=partitions,
+        seatings=seatings,
     )
 
 

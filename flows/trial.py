@@ -6,9 +6,10 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from flows.config import Flow
-from flows.limiting import LimiterStep
+from flows.limiting import LimiterStep, Place
 from logweir.batch import Batch
 from operators.decode import Decoder
 from operators.limiters import Buckets, Limiters, Question, Summary, spread
@@ -90,11 +91,18 @@ class _Limiters:
         return next(each for each in settled if each is not None)
 
     def _ask(self, part: Question | Summary, number: int) -> list[Question | Summary]:
+        if isinstance(part, Summary):
+            return [part]
         answers: list[Question | Summary] = []
         for bucket, asked in spread(part, number, self._buckets):
             step = self._steps.get((number, bucket))
             if step is None:
-                rule = self._limiters.rules[number]
-                step = self._steps[number, bucket] = LimiterStep(rule, number, None, clock=lambda: self._now)
+                place = Place(number, self._limiters.rules[number], "")
+                step = LimiterStep(partial(_always, place), None, clock=lambda: self._now)
+                self._steps[number, bucket] = step
             answers += step.on_batch([asked])[0]
         return answers
+
+
+def _always(place: Place, _revision: int | None) -> Place:
+    return place

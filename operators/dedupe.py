@@ -76,6 +76,15 @@ class DedupeState:
                 seen.dropped, seen.told = 0, seen.told + 1
         return told
 
+    def configure(self, settings: int, lateness: float, max_keys: int) -> list[Suppressed]:
+        """Go on with another window in seconds, which holds at once for the keys that have been seen."""
+        self._window, self._lateness, self._max_keys = settings, lateness, max_keys
+        while len(self._seen) > max_keys:
+            self._end(next(iter(self._seen)))
+            self.notices[OVER_KEYS] += 1
+        ended, self._ended = self._ended, []
+        return ended
+
     def to_dict(self) -> dict[str, Any]:
         """Return a copy as plain values, for a snapshot."""
         seen = [(key, each.first, each.dropped, each.told) for key, each in self._seen.items()]

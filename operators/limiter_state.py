@@ -43,6 +43,14 @@ class LimiterState(Protocol):
         """Return what the open windows have dropped so far, and count anew; for when nothing more may come."""
         ...
 
+    def configure(self, settings: Any, lateness: float, max_keys: int) -> list[Suppressed]:
+        """Go on by changed settings, which are those of the constructor; what is remembered stays as far as it can.
+
+        Returns:
+            What was dropped in windows that there are no more.
+        """
+        ...
+
     def to_dict(self) -> dict[str, Any]:
         """Return a copy as plain values, for a snapshot."""
         ...

@@ -65,6 +65,8 @@ class Question(NamedTuple):
     groups: list[Group]
     notices: tuple[tuple[str, int], ...] = ()
     """(what a limiter's bounds have changed, records)."""
+    revision: int = 0
+    """Of the flow's settings, by which the groups were made."""
 
 
 class Summary(NamedTuple):
@@ -72,7 +74,10 @@ class Summary(NamedTuple):
 
     origin: str
     """The sink partition that delivers them."""
-    limiter: int
+    rule: str
+    """The limiter's name."""
+    by: tuple[str, ...]
+    """The fields that its keys are made of."""
     suppressed: list[Suppressed]
 
 
@@ -82,10 +87,12 @@ class Limiters:
     Args:
         rules: In the order in which they are asked.
         projection: Reads the fields that they look at.
+        revision: Of the flow's settings.
     """
 
-    def __init__(self, rules: Sequence[LimiterRule], projection: Projection) -> None:
+    def __init__(self, rules: Sequence[LimiterRule], projection: Projection, revision: int = 0) -> None:
         self.rules = list(rules)
+        self._revision = revision
         self._lateness = max((rule.lateness for rule in rules), default=0.0)
         timed = any(rule.clock == "event" for rule in rules)
         self._timestamp: Getter | None = projection.getter("timestamp") if timed else None
@@ -112,7 +119,8 @@ class Limiters:
         self._asked += 1
         self._held[self._asked] = _Held(batch, alike, list(counts), len(groups))
         until = batch.written[1] if batch.written else float(max(seconds))
-        return Question(origin, self._asked, f"{batch.topic}-{batch.partition}", until, groups)
+        partition = f"{batch.topic}-{batch.partition}"
+        return Question(origin, self._asked, partition, until, groups, revision=self._revision)
 
     def settle(self, question: Question) -> Batch | None:
         """Take an answer; return what of the batch passes once it is the last one."""
@@ -129,32 +137,32 @@ class Limiters:
         del self._held[question.batch]
         return select(batch, held.passed()) if held.left else batch
 
-    def summarise(self, summary: Summary) -> Batch:
-        """Return a batch of records that say what was dropped, one for each key and window."""
-        rule = self.rules[summary.limiter]
-        values = [orjson.dumps(_told(rule, each)) for each in summary.suppressed]
-        account = Account()
-        account.made = len(values)
-        return Batch("logweir", 0, values, range(len(values)), account)
+
+def told_records(summary: Summary) -> Batch:
+    """Return a batch of records that say what was dropped, one for each key and window."""
+    values = [orjson.dumps(_told(summary.rule, summary.by, each)) for each in summary.suppressed]
+    account = Account()
+    account.made = len(values)
+    return Batch("logweir", 0, values, range(len(values)), account)
 
 
-def _told(rule: LimiterRule, suppressed: Suppressed) -> dict[str, Any]:
+def _told(rule: str, names: Sequence[str], suppressed: Suppressed) -> dict[str, Any]:
     """Return the record that tells of one key's dropped records, in logweir's own format."""
-    names, values = rule.by_fields, values_of(suppressed.key, len(rule.by_fields))
+    values = values_of(suppressed.key, len(names))
     start, length = suppressed.start, suppressed.length
-    identity = f"{rule.name}\0{suppressed.key}\0{start}\0{length}\0{suppressed.part}"
+    identity = f"{rule}\0{suppressed.key}\0{start}\0{length}\0{suppressed.part}"
     of = f" of {', '.join(map(str, values))}" if values else ""
     record: dict[str, Any] = {
         "id": f"dropped-{xxhash.xxh3_128_hexdigest(identity.encode(errors='surrogatepass'))}",
         "timestamp": rfc3339(start + length),
         "level": "warn",
         "category": "logweir",
-        "message": f"'{rule.name}' dropped {suppressed.records} records{of} within {length} s",
+        "message": f"'{rule}' dropped {suppressed.records} records{of} within {length} s",
     }
     for name, value in zip(names, values, strict=False):
         _plant(record, name.split("."), value)
     record.setdefault("metadata", {})["dropped"] = {
-        "rule": rule.name,
+        "rule": rule,
         "records": suppressed.records,
         "from": rfc3339(start),
         "seconds": length,
@@ -257,10 +265,8 @@ class Buckets(dict[str, str]):
         return bucket
 
 
-def spread(question: Question | Summary, limiter: int, buckets: Buckets) -> list[tuple[str, Question | Summary]]:
-    """Return the parts of a question that each bucket of this limiter has to answer; a summary passes by any."""
-    if isinstance(question, Summary):
-        return [(buckets[""], question)]
+def spread(question: Question, limiter: int, buckets: Buckets) -> list[tuple[str, Question]]:
+    """Return the parts of a question that each bucket of this limiter has to answer."""
     parts: defaultdict[str, list[Group]] = defaultdict(list)
     for group in question.groups:
         parts[buckets[group.keys[limiter]]].append(group)

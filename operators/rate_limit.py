@@ -121,6 +121,24 @@ class RateState:
                 window.dropped = {}
         return told
 
+    def configure(self, settings: Sequence[Limit], lateness: float, max_keys: int) -> list[Suppressed]:
+        """Go on with other limits, which hold at once in the open windows of the same lengths; others begin empty.
+
+        Returns:
+            What was dropped in windows of lengths that there are no more.
+        """
+        before = {limit.length: (limit, windows) for limit, windows in self._windows.items()}
+        self._limits = tuple(settings)
+        self._lateness, self._max_keys = lateness, max_keys
+        self._open.clear()
+        self._windows = {limit: before.pop(limit.length, (limit, {}))[1] for limit in self._limits}
+        return [
+            each
+            for limit, windows in before.values()
+            for start, window in sorted(windows.items())
+            for each in _suppressed(limit, start, window)
+        ]
+
     @property
     def open_windows(self) -> int:
         """Return how many windows there are."""

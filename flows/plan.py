@@ -1,0 +1,121 @@
+"""What is decided of records, compiled: redaction, rules and limiters of one revision of a flow's settings.
+
+A batch goes through one plan from its decode to its delivery, so settings change between batches. While the last ones
+of the plan before are on their way there are two.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from flows.config import Flow
+from flows.limiting import Place
+from flows.seats import Seating, identity
+from logweir.batch import Batch
+from operators.decode import Decoder
+from operators.limiters import Limiters, Question, Summary, told_records
+from operators.projection import Projection
+from operators.redact import Redactor
+from operators.rule_models import LimiterRule
+from operators.rules import RuleSet, compile_rules, fields_of, projected_at_once
+
+
+def limiters_of(flow: Flow, name: str) -> list[LimiterRule]:
+    """Return the rules with a state that a destination's records are asked about: the flow's first, in file order."""
+    rules = [*flow.rules, *flow.own_rules(name)]
+    return [rule for rule in rules if rule.enabled and isinstance(rule, LimiterRule)]
+
+
+class Plan:
+    """The decisions of one dataflow, in one of its workers.
+
+    Args:
+        flow: The flow.
+        projections: What each of the dataflow's destinations reads of a record.
+        seatings: Where the limiters of each keep their states.
+        revision: Of the flow's settings.
+
+    Raises:
+        LogweirError: Patterns are too large together.
+    """
+
+    def __init__(
+        self, flow: Flow, projections: Mapping[str, Projection], seatings: Mapping[str, Seating], revision: int = 0
+    ) -> None:
+        self.flow = flow
+        self.revision = revision
+        self.waiting = 0
+        """Batches of this plan that are between decode and delivery, counted for each destination."""
+        rules = [rule for rule in flow.rules if rule.enabled]
+        own = {name: [rule for rule in flow.own_rules(name) if rule.enabled] for name in projections}
+        layout = flow.source.layout()
+        every = [*rules, *(rule for some in own.values() for rule in some)]
+        whole = projected_at_once(every, [flow.enabled[name].fields() for name in projections], layout)
+        asked = whole or Projection(fields_of(every), layout, identified=False)
+        self._redact = Redactor(flow.redact, layout) if flow.redact else None
+        hide = self._redact.text if self._redact else None
+        self._decoder = Decoder(asked, final=whole is not None, hide=hide) if every else None
+        self._rules: RuleSet = compile_rules(rules, asked)
+        first = len(self._rules.limiters)
+        self._own_rules = {name: compile_rules(some, asked, first) for name, some in own.items()}
+        self._limiters = {
+            name: Limiters([*self._rules.limiters, *some.limiters], asked, revision)
+            for name, some in self._own_rules.items()
+        }
+        self._final_decoders = {name: Decoder(each, hide=hide) for name, each in projections.items()}
+        self.places = {name: _places(seatings[name], limiters.rules) for name, limiters in self._limiters.items()}
+        """By destination and slot."""
+
+    def begin(self) -> Plan:
+        """Note that a batch begins its way to every destination."""
+        self.waiting += len(self._limiters)
+        return self
+
+    def decode(self, batch: Batch) -> Batch:
+        """Return what of a raw batch the flow's rules let pass, redacted, with the fields that rules read decoded."""
+        if self._redact is not None:
+            self._redact(batch)
+        if self._decoder is None:
+            return batch
+        self._decoder(batch)
+        return self._rules.filter(batch)
+
+    def route(self, name: str, batch: Batch, origin: str) -> Batch | Question:
+        """Return what of a batch goes to this destination, or what its limiters have to be asked about it first.
+
+        Args:
+            name: The destination.
+            batch: What the flow's rules let pass.
+            origin: The sink partition that it goes to.
+        """
+        if len(self._limiters) > 1:
+            batch = batch.twin()
+        batch = self._own_rules[name].filter(batch)
+        question = self._limiters[name].ask(batch, origin, time.time()) if self._limiters[name].rules else None
+        return question or self._finish(name, batch)
+
+    def settle(self, name: str, question: Question) -> Batch | None:
+        """Take the limiters' answer; return the batch that it is about once that is the last one."""
+        batch = self._limiters[name].settle(question)
+        return None if batch is None else self._finish(name, batch)
+
+    def told(self, name: str, summary: Summary) -> Batch:
+        """Return the records that tell a limiter's summary."""
+        batch = told_records(summary)
+        self._final_decoders[name](batch)
+        return batch
+
+    def _finish(self, name: str, batch: Batch) -> Batch:
+        """Decode into the fields that the destination reads, unless that is done."""
+        if not batch.ids:
+            self._final_decoders[name](batch)
+        self.waiting -= 1
+        return batch
+
+
+def _places(seating: Seating, rules: list[LimiterRule]) -> dict[int, Place]:
+    seats = [seating.seats[identity(rule)] for rule in rules]
+    return {
+        seat.slot: Place(number, rule, seat.tag) for number, (rule, seat) in enumerate(zip(rules, seats, strict=True))
+    }

@@ -1,0 +1,124 @@
+"""A bucket of a limiter while the flow's settings change: what it remembers, and by which settings it answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bytewax.operators import StatefulBatchLogic
+from pydantic import TypeAdapter
+
+from flows.limiting import LimiterStep, Place
+from operators.limiters import Group, Question, Summary
+from operators.rule_models import LimiterRule, Rule
+
+RULE: TypeAdapter[Any] = TypeAdapter(Rule)
+NOW = 1_790_000_000 - 1_790_000_000 % 3600
+RATE = {"name": "limit", "type": "rate", "max_per_second": 10, "by": "key"}
+
+
+class Slot:
+    """One slot, by revision of the settings."""
+
+    def __init__(self, *places: Place | None) -> None:
+        self.places = dict(enumerate(places))
+        self.present = 0
+
+    def __call__(self, revision: int | None) -> Place | None:
+        """Return who has the slot."""
+        return self.places[self.present if revision is None else revision]
+
+    def step(self, resume: dict[str, Any] | None = None) -> LimiterStep:
+        """Return a bucket that begins, or goes on."""
+        return LimiterStep(self, resume, clock=lambda: float(NOW))
+
+
+def rule(**more: Any) -> LimiterRule:
+    """Return a limiter."""
+    found: LimiterRule = RULE.validate_python({**RATE, **more})
+    return found
+
+
+def ask(step: LimiterStep, records: int, revision: int = 0, number: int = 0, key: str = "a") -> int:
+    """Return how many of so many records of a key pass."""
+    keys = tuple(key if each == number else "" for each in range(number + 1))
+    group = Group(0, 1 << number, keys, NOW, records)
+    (answer,) = [
+        each
+        for each in step.on_batch([Question("0000", 1, "logs-0", NOW, [group], revision=revision)])[0]
+        if isinstance(each, Question)
+    ]
+    return answer.groups[0].records
+
+
+def test_a_changed_budget_holds_at_once() -> None:
+    """What has passed in the open window counts against the new budget, a higher one and a lower one."""
+    slot = Slot(*(Place(0, rule(max_per_second=most), "tag") for most in (10, 15, 3)))
+    step = slot.step()
+    assert ask(step, 12) == 10
+    assert ask(step, 12, 1) == 5
+    assert ask(step, 12, 2) == 0
+    assert ask(step, 12, 2, key="b") == 3
+
+
+def test_the_newest_settings_hold_for_all() -> None:
+    """Questions by older settings that are still on their way are answered by the newer ones."""
+    slot = Slot(Place(0, rule(max_per_second=10), "tag"), Place(1, rule(max_per_second=5), "tag"))
+    step = slot.step()
+    assert ask(step, 3, 1, number=1) == 3
+    assert ask(step, 9, 0, number=0) == 2
+
+
+def test_a_new_length_begins_empty_and_one_that_goes_is_told() -> None:
+    """A window that the rule gets begins now; what one that it loses has dropped is summarised."""
+    slot = Slot(Place(0, rule(summarise=True), "tag"), Place(0, rule(max_per_second=None, max_per_hour=7), "tag"))
+    step = slot.step()
+    assert ask(step, 12) == 10
+    group = Group(0, 1, ("a",), NOW, 9)
+    slot.places[1] = Place(0, rule(max_per_second=None, max_per_hour=7, summarise=True), "tag")
+    told, answer, *_ = step.on_batch([Question("0000", 1, "logs-0", NOW, [group], revision=1)])[0]
+    assert isinstance(told, Summary)
+    assert [(each.key, each.length, each.records) for each in told.suppressed] == [("a", 1, 2)]
+    assert isinstance(answer, Question)
+    assert answer.groups[0].records == 7
+
+
+def test_another_limiter_in_the_slot_begins_empty() -> None:
+    """It takes over nothing, and what the one before has dropped is still told."""
+    slot = Slot(Place(0, rule(summarise=True), "first"), Place(0, rule(name="other"), "second"))
+    step = slot.step()
+    assert ask(step, 12) == 10
+    group = Group(0, 1, ("a",), NOW, 9)
+    told, answer = step.on_batch([Question("0000", 1, "logs-0", NOW, [group], revision=1)])[0]
+    assert isinstance(told, Summary)
+    assert (told.rule, told.suppressed[0].records) == ("limit", 2)
+    assert isinstance(answer, Question)
+    assert answer.groups[0].records == 9
+
+
+def test_a_recorded_state_is_its_own_limiters() -> None:
+    """After a start the same limiter goes on, and another one, or none, begins with nothing."""
+    slot = Slot(Place(0, rule(), "tag"))
+    step = slot.step()
+    assert ask(step, 8) == 8
+    recorded = step.snapshot()
+    assert ask(slot.step(recorded), 8) == 2
+    assert ask(Slot(Place(0, rule(), "other tag")).step(recorded), 8) == 8
+    nobody = Slot(None, Place(0, rule(), "tag")).step(recorded)
+    assert nobody.snapshot() == {"tag": "", "state": None}
+    assert ask(nobody, 8, 1) == 8
+
+
+def test_the_state_of_a_limiter_that_is_gone_is_thrown_away(monkeypatch: Any) -> None:
+    """Once it has been silent for a while its bucket ends; that of one that is there stays."""
+    slot = Slot(Place(0, rule(), "tag"), None)
+    step = slot.step()
+    assert ask(step, 1) == 1
+    assert step.notify_at() is not None
+    assert step.on_notify() == ([], StatefulBatchLogic.RETAIN)
+    assert step.notify_at() is None
+    slot.present = 1
+    assert ask(step, 1, 0) == 1
+    assert step.on_notify() == ([], StatefulBatchLogic.RETAIN)
+    assert step.notify_at() is not None
+    monkeypatch.setattr("flows.limiting._GONE_SECONDS", 0.0)
+    assert step.on_notify() == ([], StatefulBatchLogic.DISCARD)

@@ -22,7 +22,7 @@ run: $(RUN_READY) ## Run the quickstart, which needs nothing else; FLOW=flow.yam
 
 test: $(DEV_READY) ## Run the tests; ARGS='-k name' chooses some
 	@$(BIN)/python -m tests.servers
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(DEV_READY) ## Check style, format and types
 	$(BIN)/ruff check .

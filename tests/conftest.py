@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -14,6 +14,21 @@ from tests.servers.kafka import Kafka
 from tests.servers.maven import ServersUnavailable
 from tests.servers.opensearch import OpenSearch
 from tests.servers.process import JavaServer
+from tests.sinks.conformance import matrix
+from tests.sinks.conformance.faults import Outcome
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what this process has seen of the fault matrix to the one that prints, if that is another."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["faults"] = [(*cell, *map(str, outcome)) for cell, outcome in matrix.SEEN.items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a process has seen of the fault matrix."""
+    for name, fault, word, detail in getattr(node, "workeroutput", {}).get("faults", ()):
+        matrix.SEEN[name, fault] = Outcome(word, detail)
 
 # How many examples a property gets. None has a deadline: how long one takes depends on what else the machine does.
 settings.register_profile("quick", max_examples=25, deadline=None)
@@ -28,8 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the fault matrix, as far as this run has filled it."""
-    matrix = sys.modules.get("tests.sinks.conformance.matrix")
-    if matrix and matrix.SEEN:
+    if matrix.SEEN:
         terminalreporter.section("fault matrix")
         for line in matrix.terminal():
             terminalreporter.write_line(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +22,9 @@ POLL = 0.05
 BRIEF = ("-XX:TieredStopAtLevel=1",)
 """Java's options for a short life: the thorough compiler takes longer than it saves."""
 
+_PORTS = range(12_000, 32_000)
+"""Below those that outgoing connections are given, which would else take a port before its server does."""
+
 # A child with a parent-death signal dies with the *thread* that started it, so all of them are started by one that
 # lives as long as the test run, whichever thread asks.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="servers")
@@ -27,14 +32,13 @@ _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="servers")
 
 def free_ports(count: int) -> list[int]:
     """Return ports of 127.0.0.1 that nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = random.SystemRandom().choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            ports.add(port)
+    return list(ports)
 
 
 def listening(port: int) -> bool:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
 from datetime import datetime, timedelta, timezone
 
 from hypothesis import given
@@ -19,22 +18,10 @@ from operators.rate_limit import (
     whole_seconds,
 )
 from operators.watermark import IDLE_SECONDS
+from tests.limits import reference
 
 START = 1_790_000_000 - 1_790_000_000 % 3600
 """The beginning of an hour."""
-
-
-def reference(asks: Sequence[tuple[str, int]], limits: Sequence[Limit]) -> list[bool]:
-    """Return which records pass: the specification, written as plainly as it can be."""
-    taken: dict[tuple[str, int, int], int] = defaultdict(int)
-    passed = []
-    for key, second in asks:
-        places = [(key, limit.length, second // limit.length) for limit in limits]
-        room = all(taken[place] < limit.most for place, limit in zip(places, limits, strict=True))
-        for place in places if room else ():
-            taken[place] += 1
-        passed.append(room)
-    return passed
 
 
 def state(*limits: Limit, lateness: float = 60.0, max_keys: int = 1000) -> RateState:

@@ -13,10 +13,11 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.testing import TestingSink, cluster_main, run_main
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from flows.limiting import Place as Seat
 from flows.limiting import limited
 from logweir.batch import Batch
 from logweir.record import rfc3339
@@ -90,10 +91,13 @@ def run(
         batch = answer if isinstance(answer, Batch) else limiters[name].settle(answer)
         return [batch] if batch is not None else []
 
+    def seat(_name: str, slot: int, _revision: int | None) -> Seat:
+        return Seat(slot, decided.limiters[slot], "")
+
     out: list[Batch] = []
     flow = Dataflow("limits")
     batches = op.map("ask", op.input("in", flow, _Source(partitions)), ask)
-    settled = op.flat_map("settle", limited("out", decided.limiters, batches), settle)
+    settled = op.flat_map("settle", limited("out", range(len(decided.limiters)), seat, batches), settle)
     op.output("out", settled, TestingSink(out))
     interval = timedelta(seconds=0)
     if threads == 1:
@@ -106,8 +110,8 @@ def run(
     return [value for batch in out for value in batch.values], dropped
 
 
-@pytest.mark.parametrize("threads", [1, 2, 4])
 @given(
+    threads=st.sampled_from([1, 2, 4]),
     dice=st.randoms(use_true_random=False),
     count=st.integers(1, 400),
     keys=st.integers(1, 5),
@@ -121,7 +125,6 @@ def run(
         },
     ).filter(bool),
 )
-@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 def test_exactly_as_specified(
     threads: int, dice: Random, count: int, keys: int, times: list[int], most: dict[str, int]
 ) -> None:

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -59,7 +59,6 @@ TWO = Asking({"type": "rate", "max_per_second": 1, "by": ["metadata.a", "metadat
 
 
 @given(_VALUES, _VALUES)
-@settings(deadline=None)
 def test_keys_are_equal_where_values_are(one: Any, other: Any) -> None:
     """Equal values have one key, others another, in one field and in several; 1, 1.0, true and "1" are four values."""
     for asking in (ONE, TWO):

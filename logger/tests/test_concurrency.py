@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from logweir_logger import LogContext, StreamOutput, StructuredLogger
+from logweir_logger import FileOutput, LogContext, StreamOutput, StructuredLogger
 
 THREADS = 32
 TASKS = 1000
@@ -80,6 +80,32 @@ def test_tasks(tmp_path: Path) -> None:
 
         asyncio.run(main())
     check(read(path), TASKS, 5)
+
+
+def test_threads_with_tasks(tmp_path: Path) -> None:
+    """32 threads with 32 asyncio tasks each, all at once, never mix their contexts and never tear a line."""
+    path = tmp_path / "log"
+    logger = StructuredLogger("a", outputs=[FileOutput(path)])
+    begin = threading.Barrier(THREADS)
+
+    async def work(number: int) -> None:
+        own = logger.child(bound=number)
+        with LogContext.use(worker=number, traceId=f"{number:032x}"):
+            for turn in range(3):
+                await asyncio.sleep(0)
+                own.info("x" * 5000, metadata={"worker": number, "turn": turn})
+
+    async def main(thread: int) -> None:
+        begin.wait()
+        await asyncio.gather(*(work(thread * THREADS + number) for number in range(THREADS)))
+
+    threads = [threading.Thread(target=asyncio.run, args=(main(number),)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    logger.close()
+    check(read(path), THREADS * THREADS, 3)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

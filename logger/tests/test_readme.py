@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import doctest
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,11 @@ def test_examples(tmp_path: Path) -> None:
     assert len(test.examples) > 60
     said: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-    runner.run(test, out=said.append)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        runner.run(test, out=said.append)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
     assert said == []
 
 

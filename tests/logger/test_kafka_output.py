@@ -44,7 +44,7 @@ def _let_go() -> Iterator[None]:
     for output in list(kafka_module._OUTPUTS):
         if output._producer is not None:
             output._producer.purge()
-            output.close()
+            output.close(0.1)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_full_queue_falls_back() -> None:
     for number in range(150):
         logger.info(str(number))
     until(lambda: len(kept.lines) >= 51, "the fallback has what was refused", 10)
-    assert kept.messages() == ["Kafka takes no records; they are written here", *map(str, range(100, 150))]
+    assert kept.messages() == ["Kafka does not take records; they are written here", *map(str, range(100, 150))]
     announced = orjson.loads(kept.lines[0])
     assert (announced["level"], announced["context"]["service"], announced["metadata"]["topic"]) == ("warn", "a", "t")
     assert output.stats()["fallback"] == 50
@@ -125,41 +125,81 @@ def test_fallback_that_stands_still() -> None:
     released.set()
 
 
-@pytest.mark.parametrize("when_full", ["drop", "fallback"])
+def test_fallback_that_fails() -> None:
+    """What the fallback fails to take is dropped, each record counted, and what it takes is not."""
+
+    class Failing(Kept):
+        def write(self, line: bytes, severity: int) -> None:
+            if b"odd" in line:
+                msg = "no space left"
+                raise OSError(msg)
+            super().write(line, severity)
+
+    kept = Failing()
+    output = KafkaOutput(NOBODY, "t", max_records=10, fallback=kept, settings={"message.timeout.ms": 300})
+    logger = StructuredLogger("a", outputs=[output])
+    for number in range(20):
+        logger.info("odd" if number % 2 else "even")
+    until(lambda: sum(output.stats()["dropped"].values()) == 10, "all that was odd is dropped", 20)
+    until(lambda: kept.messages().count("even") == 10, "the rest is written", 20)
+    stats = output.stats()
+    # As many as there is room for are accepted, and given up when their time is up.
+    assert stats["dropped"]["undelivered"] >= 5
+    assert stats["undelivered"] + stats["fallback"] + stats["dropped"].get("info", 0) == 20
+
+
 @pytest.mark.kafka
-def test_outage(when_full: str) -> None:
+def test_outage() -> None:
     """After an outage all that was accepted is delivered, once, and one record tells of what was not."""
+    kept = {"drop": Kept(), "fallback": Kept(), "room": Kept()}
     with Kafka() as kafka:
-        kafka.create_topic("t")
-        kept = Kept()
-        output = KafkaOutput(kafka.brokers, "t", max_records=500, when_full=when_full, fallback=kept, settings=QUICK)
-        logger = StructuredLogger("checkout", outputs=[output])
+        outputs = {}
+        for name, fallback in kept.items():
+            kafka.create_topic(name)
+            outputs[name] = KafkaOutput(
+                kafka.brokers,
+                name,
+                max_records=500 if name != "room" else 100_000,
+                when_full="fallback" if name != "drop" else "drop",
+                fallback=fallback,
+                settings=QUICK,
+            )
+        logger = StructuredLogger("checkout", outputs=outputs.values())
         logger.info("before")
         assert logger.flush(30)
         kafka.stop()
         for number in range(800):
             logger.info("during", metadata={"number": number})
-        stats = output.stats()
+        stats = outputs["drop"].stats()
         kafka.start()
-        until(lambda: not output._since, "the outage was told", 60)
+        until(lambda: not any(output._since for output in outputs.values()), "the outage was told", 60)
         logger.info("after")
         assert logger.flush(30)
-        found = consumed(kafka.brokers, "t")
+        found = {name: consumed(kafka.brokers, name) for name in outputs}
         logger.close()
-    during = [record["metadata"]["number"] for record in found if record["message"] == "during"]
-    # librdkafka may have taken some from its queue for a request that was never answered.
-    assert during == list(range(len(during)))
-    assert 500 <= len(during) < 800
-    missing = 800 - len(during)
-    (told,) = [record for record in found if record["message"] == "Kafka missed records of this application"]
-    assert (told["level"], told["context"]["service"]) == ("warn", "checkout")
-    if when_full == "drop":
-        assert stats["dropped"] == told["metadata"]["dropped"] == {"info": missing}
-        assert kept.lines == []
-    else:
-        assert told["metadata"]["fallback"] == missing
-        assert kept.messages().count("during") == missing
-    assert [record["message"] for record in found][-1] == "after"
+    during = {
+        name: [record["metadata"]["number"] for record in records if record["message"] == "during"]
+        for name, records in found.items()
+    }
+    told = {
+        name: [record for record in records if record["message"] == "Kafka missed records of this application"]
+        for name, records in found.items()
+    }
+    assert during["room"] == list(range(800))
+    assert told["room"] == []
+    assert kept["room"].lines == kept["drop"].lines == []
+    for name in ("drop", "fallback"):
+        # librdkafka may have taken some from its queue for a request that was never answered.
+        assert during[name] == list(range(len(during[name])))
+        assert 500 <= len(during[name]) < 800
+        (record,) = told[name]
+        assert (record["level"], record["context"]["service"]) == ("warn", "checkout")
+        missing = 800 - len(during[name])
+        if name == "drop":
+            assert stats["dropped"] == record["metadata"]["dropped"] == {"info": missing}
+        else:
+            assert record["metadata"]["fallback"] == kept[name].messages().count("during") == missing
+        assert found[name][-1]["message"] == "after"
 
 
 @pytest.mark.kafka
@@ -175,11 +215,15 @@ def test_time_is_up(kafka: Kafka) -> None:
     assert output.stats()["undelivered"] == 1
 
 
-def test_too_large(capfd: pytest.CaptureFixture[str]) -> None:
-    """A record that Kafka would never take goes to the fallback at once."""
-    output = KafkaOutput(NOBODY, "t", settings={"message.max.bytes": 2000})
+@pytest.mark.parametrize("when_full", ["drop", "fallback"])
+def test_too_large(when_full: str) -> None:
+    """A record that Kafka would never take goes to the fallback, with the reason, and is counted."""
+    kept = Kept()
+    output = KafkaOutput(NOBODY, "t", settings={"message.max.bytes": 2000}, when_full=when_full, fallback=kept)
     StructuredLogger("a", outputs=[output]).info("x" * 3000)
-    assert [record["message"][:3] for record in lines(capfd.readouterr().err.encode())] == ["xxx"]
+    until(lambda: len(kept.lines) == 2, "the fallback has it", 10)
+    assert "too large" in orjson.loads(kept.lines[0])["metadata"]["reason"]
+    assert kept.messages()[1] == "x" * 3000
     assert output.stats()["fallback"] == 1
 
 
@@ -219,7 +263,7 @@ def test_exit_without_brokers() -> None:
     done = run(shorter + PROGRAM + "work('main')", NOBODY, "t")
     found = lines(done.stderr)
     assert [record["metadata"]["number"] for record in found if record["message"] == "x"] == list(range(500))
-    assert found[0]["message"] == "Kafka takes no records; they are written here"
+    assert found[0]["message"] == "Kafka does not take records; they are written here"
     assert found[-1]["message"] == "Kafka missed records of this application"
     assert found[-1]["metadata"]["fallback"] == 500
 

@@ -17,6 +17,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any
 from weakref import WeakSet
@@ -33,7 +34,6 @@ EXIT_SECONDS = 10.0
 _TEND_SECONDS = 0.1
 _QUIET_SECONDS = 1.0
 """After so long without a refusal an outage is over."""
-_WRITE_BYTES = 65_536
 
 
 class KafkaOutput(Output):
@@ -104,10 +104,10 @@ class KafkaOutput(Output):
         try:
             self._produce(self._topic, line)
         except BufferError:
-            self._refused(line, severity)
+            self._refused(line, severity, aside=self._set_aside)
         except Exception as error:  # noqa: BLE001  # too large, or the producer has failed for good
-            self._reason = str(error)
-            self._not_taken(line, severity)
+            self._refusal = str(error)
+            self._refused(line, severity, aside=self._fallback is not None)
         else:
             next(self._accepted)
 
@@ -115,7 +115,8 @@ class KafkaOutput(Output):
         """Return counts since the start, or the fork, of this process.
 
         `accepted` by the producer; of these `delivered`, `waiting` and `undelivered` (which went to the fallback); and
-        beside these, `fallback`: refused and written there, and `dropped`: refused and lost, by level.
+        beside these, `fallback`: refused and written there, and `dropped`: refused and lost, by level. What is
+        undelivered and has no fallback, or one that fails, is dropped as "undelivered".
         """
         with self._lock:
             accepted = next(self._accepted) - self._looks
@@ -167,7 +168,7 @@ class KafkaOutput(Output):
         self._produce = self._start
         self._stopping = threading.Event()
         self._tender = threading.current_thread()
-        self._aside: deque[bytes] = deque()
+        self._aside: deque[tuple[bytes, str]] = deque()
         self._aside_bytes = 0
         # Counting is one step of C, so threads need no lock for it; a look counts itself, and is taken off again.
         self._accepted = count()
@@ -183,6 +184,7 @@ class KafkaOutput(Output):
         self._sent_aside = 0
         self._since = self._until = 0.0
         self._announced = False
+        self._refusal = ""
 
     def abandon(self) -> None:
         """Leave everything to the parent: called in a forked child."""
@@ -214,13 +216,13 @@ class KafkaOutput(Output):
         if self._fallback is not None:
             self._fallback.write(line, WARN)
 
-    def _refused(self, line: bytes, severity: int) -> None:
-        """Take a record that the full queue has refused."""
+    def _refused(self, line: bytes, severity: int, *, aside: bool) -> None:
+        """Take a record that the producer has refused, which the fallback's thread writes if it may be set aside."""
         with self._lock:
             self._note_outage()
             room = len(self._aside) < self._max_records and self._aside_bytes + len(line) <= self._max_bytes
-            if self._set_aside and room:
-                self._aside.append(line)
+            if aside and room:
+                self._aside.append((line, LEVELS[severity]))
                 self._aside_bytes += len(line)
                 self._sent_aside += 1
                 self._total_aside += 1
@@ -228,21 +230,12 @@ class KafkaOutput(Output):
                 self._dropped[LEVELS[severity]] += 1
                 self._total_dropped[LEVELS[severity]] += 1
 
-    def _not_taken(self, line: bytes, severity: int) -> None:
-        """Take a record that the producer can never send."""
-        if self._fallback is None:
-            with self._lock:
-                self._note_outage()
-                self._dropped[LEVELS[severity]] += 1
-                self._total_dropped[LEVELS[severity]] += 1
-            return
-        with self._lock:
-            self._total_aside += 1
-        self._fallback.write(line, severity)
-
     def _note_outage(self) -> None:
         self._until = time.time()
         self._since = self._since or self._until
+
+    def _why(self) -> str:
+        return self._refusal or self._reason or "more records than may wait"
 
     def _said(self, error: Any) -> None:
         self._reason = str(error)
@@ -261,8 +254,7 @@ class KafkaOutput(Output):
             else:
                 self._sent_aside += 1
         if self._fallback is not None:
-            self._announce()
-            self._fallback.write(message.value(), WARN)
+            self._fall_back(message.value(), "undelivered")
 
     def _tend(self, producer: Any, stopping: threading.Event) -> None:
         """Serve the producer's callbacks, the fallback and the record of an outage, until told to stop."""
@@ -303,17 +295,29 @@ class KafkaOutput(Output):
             return
         with self._lock:
             waiting, self._aside, self._aside_bytes = self._aside, deque(), 0
-        self._announce()
-        for line in waiting:
-            self._fallback.write(line, WARN)
+        for line, level in waiting:
+            self._fall_back(line, level)
 
-    def _announce(self) -> None:
-        """Say on the fallback, once an outage, why records come there."""
-        if self._announced or self._fallback is None:
-            return
-        self._announced = True
-        said = {"topic": self._topic, "reason": self._reason or "more records than may wait"}
-        self._fallback.write(compose(self._fixed, WARN, "Kafka takes no records; they are written here", said), WARN)
+    def _fall_back(self, line: bytes, level: str) -> None:
+        """Write a record to the fallback; where that fails too it is dropped, and counted under this name."""
+        fallback: Any = self._fallback
+        try:
+            if not self._announced:
+                # Once an outage it is said why records come here.
+                said = {"topic": self._topic, "reason": self._why()}
+                fallback.write(
+                    compose(self._fixed, WARN, "Kafka does not take records; they are written here", said), WARN
+                )
+                self._announced = True
+            fallback.write(line, WARN)
+        except Exception as error:  # noqa: BLE001  # a closed pipe, a full disk
+            with self._lock:
+                self._refusal = f"the fallback fails too: {type(error).__name__}: {error}"
+                self._note_outage()
+                self._sent_aside -= 1
+                self._total_aside -= level != "undelivered"
+                self._dropped[level] += 1
+                self._total_dropped[level] += 1
 
     def _tell(self, producer: Any, *, at_end: bool = False) -> None:
         """Tell Kafka, by one record, what it missed; without a producer, the fallback is told."""
@@ -326,7 +330,7 @@ class KafkaOutput(Output):
                 "fallback": self._sent_aside,
                 "since": _moment(self._since),
                 "until": _moment(self._until),
-                "reason": self._reason or "more records than may wait",
+                "reason": self._why(),
             }
             line = compose(self._fixed, WARN, "Kafka missed records of this application", said)
             if producer is not None:
@@ -337,7 +341,9 @@ class KafkaOutput(Output):
                 next(self._accepted)
             self._forget_outage()
         if producer is None and at_end and self._fallback is not None:
-            self._fallback.write(line, WARN)
+            # Where that fails there is nowhere left to tell it.
+            with suppress(Exception):
+                self._fallback.write(line, WARN)
 
     def exit(self, timeout: float) -> None:
         """Close for good: the process ends."""

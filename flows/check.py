@@ -192,7 +192,7 @@ def _step(rule: Rule, kind: Kind, states: set[tuple[bool, bool]], seen: _Seen) -
     running = {state for state in states if not state[1]}
     matches = _matches(rule, kind)
     if isinstance(rule, SampleRule):
-        seen.matched |= bool(running) and True in matches and rule.sample_rate < 1
+        seen.matched |= bool(running) and True in matches and rule.sample_rate != 1
         after = states - running if rule.sample_rate == 0 and matches == {True} else states
     elif isinstance(rule, LimiterRule):
         seen.matched |= bool(running) and True in matches

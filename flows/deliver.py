@@ -6,6 +6,7 @@ The steps themselves are plain Python in operators/ and sinks/; this module alon
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -13,11 +14,11 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from flows.limiting import Item, limited
+from flows.limiting import limited
 from flows.plan import Plan
 from flows.runtime import Runtime
 from logweir.batch import Batch
-from operators.limiters import Question
+from operators.limiters import Item, Summary
 from sinks.delivery import Delivery
 
 STATE_VERSION = 1
@@ -35,7 +36,8 @@ def dataflow(runtime: Runtime, fail: Callable[[BaseException], None]) -> Dataflo
     decoded = op.flat_map_batch("decode", batches, lambda some: [runtime.decode(batch) for batch in some])
     for name in runtime.destinations:
         routed = op.flat_map_batch(f"route_{name}", decoded, _router(runtime, name))
-        routed = limited(name, runtime.assignment.seatings[name].slots, runtime.place, routed)
+        slots, samplers = runtime.assignment.seatings[name].slots, partial(runtime.samplers, name)
+        routed = limited(name, slots, runtime.place, samplers, routed)
         op.output(f"deliver_{name}", routed, DeliverySink(runtime, name, fail))
     return flow
 
@@ -109,6 +111,6 @@ class DeliveryPartition(StatefulSinkPartition[Batch | Item, dict[str, Any]]):
 
     def _settle(self, item: Item) -> Batch | None:
         """Return what can be delivered now that a limiter's answer is here."""
-        if isinstance(item, Question) and item.notices:
+        if not isinstance(item, Summary) and item.notices:
             self._delivery.notice(dict(item.notices))
         return self._runtime.settle(self._name, item)

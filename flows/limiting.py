@@ -20,20 +20,17 @@ import bytewax.operators as op
 from bytewax.dataflow import Stream
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
+from flows.sampling import SamplersOf, SampleStep
 from logweir.batch import Batch
 from operators.dedupe import DedupeState
 from operators.limiter_state import LimiterState, Suppressed
-from operators.limiters import BUCKETS, Buckets, Question, Summary, spread
+from operators.limiters import BUCKETS, Buckets, Item, Question, Summary, spread
 from operators.rate_limit import Limit, RateState
 from operators.rule_models import DedupeRule, LimiterRule, RateRule
 
 _LENGTHS = {"max_per_second": 1, "max_per_minute": 60, "max_per_hour": 3600}
 _GONE_SECONDS = 60.0
 """How long a limiter that was taken out has to be silent before its state is thrown away."""
-
-
-Item = Question | Summary
-"""What the limiters' steps hand on."""
 
 
 class Place(NamedTuple):
@@ -202,6 +199,7 @@ def limited(
     name: str,
     slots: Sequence[int],
     place: Callable[[str, int, int | None], Place | None],
+    samplers: SamplersOf,
     asked: KeyedStream[Batch | Item],
 ) -> KeyedStream[Batch | Item]:
     """Return the stream of batches that no limiter concerns and of questions that all have answered.
@@ -210,10 +208,15 @@ def limited(
         name: The destination.
         slots: Those of its limiters, in the order in which they are asked.
         place: Gives who has a slot of a destination in a revision, or at present.
+        samplers: Gives its samplers, which are asked first.
         asked: Batches and questions, keyed by the sink partition that they go to.
     """
     branched = op.branch(f"asks_{name}", asked, _is_question)
     questions: Stream[Any] = op.map(f"unkey_{name}", branched.trues, _value)
+    sampling = op.branch(f"samples_{name}", questions, _asks_samplers)
+    parted = op.map(f"parted_{name}", sampling.trues, lambda question: (question.partition, question))
+    sampled = op.stateful_batch(f"sample_{name}", parted, partial(SampleStep, samplers))
+    questions = op.merge(f"sampled_{name}", sampling.falses, op.map(f"sampled_by_{name}", sampled, _value))
     for slot in slots:
         step, places = f"{name}_{slot}", partial(place, name, slot)
         coming = op.branch(f"comes_{step}", questions, partial(_concerns, places))
@@ -228,8 +231,12 @@ def _is_question(item: tuple[str, Batch | Item]) -> bool:
     return isinstance(item[1], Question)
 
 
+def _asks_samplers(question: Question) -> bool:
+    return question.samples is not None
+
+
 def _concerns(places: Places, item: Item) -> bool:
-    """Tell whether a slot has to answer; summaries and what was asked while nobody had it pass by."""
+    """Tell whether a slot has to answer; what is no question, or was asked while nobody had it, passes by."""
     return isinstance(item, Question) and places(item.revision) is not None
 
 

@@ -17,12 +17,13 @@ from operators.decode import Decoder
 from operators.limiters import Limiters, Question, Summary, told_records
 from operators.projection import Projection
 from operators.redact import Redactor
-from operators.rule_models import LimiterRule
+from operators.rule_models import LimiterRule, SampleRule
 from operators.rules import RuleSet, compile_rules, fields_of, projected_at_once
+from operators.sampling import Sampled
 
 
 def limiters_of(flow: Flow, name: str) -> list[LimiterRule]:
-    """Return the rules with a state that a destination's records are asked about: the flow's first, in file order."""
+    """Return the limiters that a destination's records are asked about: the flow's first, in file order."""
     rules = [*flow.rules, *flow.own_rules(name)]
     return [rule for rule in rules if rule.enabled and isinstance(rule, LimiterRule)]
 
@@ -64,8 +65,12 @@ class Plan:
             for name, some in self._own_rules.items()
         }
         self._final_decoders = {name: Decoder(each, hide=hide) for name, each in projections.items()}
-        self.places = {name: _places(seatings[name], limiters.rules) for name, limiters in self._limiters.items()}
+        self.places = {name: _places(seatings[name], each.limiters) for name, each in self._limiters.items()}
         """By destination and slot."""
+        self.samplers: dict[str, Mapping[int, SampleRule]] = {
+            name: each.samplers for name, each in self._limiters.items()
+        }
+        """By destination and number."""
 
     def begin(self) -> Plan:
         """Note that a batch begins its way to every destination."""
@@ -95,9 +100,9 @@ class Plan:
         question = self._limiters[name].ask(batch, origin, time.time()) if self._limiters[name].rules else None
         return question or self._finish(name, batch)
 
-    def settle(self, name: str, question: Question) -> Batch | None:
-        """Take the limiters' answer; return the batch that it is about once that is the last one."""
-        batch = self._limiters[name].settle(question)
+    def settle(self, name: str, answer: Question | Sampled) -> Batch | None:
+        """Take the limiters' or the samplers' answer; return the batch that it is about once that is the last one."""
+        batch = self._limiters[name].settle(answer)
         return None if batch is None else self._finish(name, batch)
 
     def told(self, name: str, summary: Summary) -> Batch:
@@ -114,8 +119,6 @@ class Plan:
         return batch
 
 
-def _places(seating: Seating, rules: list[LimiterRule]) -> dict[int, Place]:
-    seats = [seating.seats[identity(rule)] for rule in rules]
-    return {
-        seat.slot: Place(number, rule, seat.tag) for number, (rule, seat) in enumerate(zip(rules, seats, strict=True))
-    }
+def _places(seating: Seating, limiters: Mapping[int, LimiterRule]) -> dict[int, Place]:
+    seats = {number: seating.seats[identity(rule)] for number, rule in limiters.items()}
+    return {seat.slot: Place(number, limiters[number], seat.tag) for number, seat in seats.items()}

@@ -13,13 +13,14 @@ from typing import Any
 from flows.config import Flow
 from flows.limiting import Place
 from flows.plan import Plan
+from flows.sampling import SamplerSet
 from flows.seats import Seating
 from flows.sources.base import SourceContext
 from flows.sources.kafka import Kafka
 from logweir.batch import Batch
 from logweir.events import Events
 from logweir.ledger import Ledger
-from operators.limiters import Question, Summary
+from operators.limiters import Item, Summary
 from operators.projection import Projection
 from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters, create_topic
 from sinks.decide import Policy
@@ -82,6 +83,7 @@ class Runtime:
         self._plan = Plan(flow, self._projections, assignment.seatings, assignment.revision)
         self._plans = {self._plan.revision: self._plan}
         """Those that questions may have been asked by, or will be."""
+        self._tell_source()
         self._checks = self._start_checks() if assignment.worker == 0 else []
         self._topics_made: set[str] = set()
         self._overflowed = -_OVERFLOW_SECONDS
@@ -92,7 +94,7 @@ class Runtime:
             plan = self._plan.begin()
         return plan, plan.decode(batch)
 
-    def settle(self, name: str, item: Question | Summary) -> Batch | None:
+    def settle(self, name: str, item: Item) -> Batch | None:
         """Take the limiters' answer; return the batch that it is about once that is the last one, or their summary."""
         if isinstance(item, Summary):
             return self._plan.told(name, item)
@@ -102,6 +104,10 @@ class Runtime:
         """Return the limiter that has a slot of a destination in this revision of the settings, or at present."""
         plan = self._plan if revision is None else self._plans[revision]
         return plan.places[name].get(slot)
+
+    def samplers(self, name: str, revision: int) -> SamplerSet:
+        """Return the samplers of a destination in this revision of the settings."""
+        return SamplerSet(self._plans[revision].samplers[name], self.source.partitions())
 
     def partitions(self, name: str) -> range:
         """Return the sink partitions that this worker owns; it delivers what it reads, so nothing crosses processes."""
@@ -160,6 +166,10 @@ class Runtime:
         for deliveries in self.deliveries.values():
             for delivery in deliveries.values():
                 delivery.close()
+
+    def _tell_source(self) -> None:
+        """Samplers decide by the time at which each record was written, whatever batch it is in."""
+        self.context.timed = any(self._plan.samplers.values())
 
     def _start_checks(self) -> list[HealthChecks]:
         """Watch the health of each destination. Where there are several workers, one asks for all."""

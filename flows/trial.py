@@ -10,9 +10,10 @@ from functools import partial
 
 from flows.config import Flow
 from flows.limiting import LimiterStep, Place
+from flows.sampling import SamplerSet, SampleStep
 from logweir.batch import Batch
 from operators.decode import Decoder
-from operators.limiters import Buckets, Limiters, Question, Summary, spread
+from operators.limiters import Buckets, Item, Limiters, Question, Summary, spread
 from operators.projection import Projection
 from operators.redact import Redactor
 from operators.rules import compile_rules, fields_of
@@ -77,6 +78,9 @@ class _Limiters:
     def __init__(self, limiters: Limiters, now: float) -> None:
         self._limiters = limiters
         self._now = now
+        self._sampled = SamplerSet(limiters.samplers, 1)
+        self._samplers: dict[str, SampleStep] = {}
+        """By partition."""
         self._steps: dict[tuple[int, str], LimiterStep] = {}
         self._buckets = Buckets()
 
@@ -84,22 +88,30 @@ class _Limiters:
         question = self._limiters.ask(batch, _ORIGIN, self._now)
         if question is None:
             return batch
-        parts: list[Question | Summary] = [question]
-        for number in range(len(self._limiters.rules)):
-            parts = [answer for part in parts for answer in self._ask(part, number)]
-        settled = [self._limiters.settle(part) for part in parts if isinstance(part, Question)]
+        parts = self._sample(question)
+        for number, rule in self._limiters.limiters.items():
+            place = Place(number, rule, "")
+            parts = [answer for part in parts for answer in self._ask(part, place)]
+        settled = [self._limiters.settle(part) for part in parts if not isinstance(part, Summary)]
         return next(each for each in settled if each is not None)
 
-    def _ask(self, part: Question | Summary, number: int) -> list[Question | Summary]:
-        if isinstance(part, Summary):
+    def _sample(self, question: Question) -> list[Item]:
+        if question.samples is None:
+            return [question]
+        step = self._samplers.get(question.partition)
+        if step is None:
+            step = self._samplers[question.partition] = SampleStep(lambda _revision: self._sampled, None)
+        return step.on_batch([question])[0]
+
+    def _ask(self, part: Item, place: Place) -> list[Item]:
+        if not isinstance(part, Question):
             return [part]
-        answers: list[Question | Summary] = []
-        for bucket, asked in spread(part, number, self._buckets):
-            step = self._steps.get((number, bucket))
+        answers: list[Item] = []
+        for bucket, asked in spread(part, place.number, self._buckets):
+            step = self._steps.get((place.number, bucket))
             if step is None:
-                place = Place(number, self._limiters.rules[number], "")
                 step = LimiterStep(partial(_always, place), None, clock=lambda: self._now)
-                self._steps[number, bucket] = step
+                self._steps[place.number, bucket] = step
             answers += step.on_batch([asked])[0]
         return answers
 

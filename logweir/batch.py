@@ -24,7 +24,7 @@ class Account:
     It travels with its batch, also when no record is left, so that the sink's ledger is exact.
     """
 
-    __slots__ = ("dropped", "gaps", "made", "read", "read_bytes", "redacted", "rejected")
+    __slots__ = ("dropped", "gaps", "made", "notices", "read", "read_bytes", "redacted", "rejected")
 
     def __init__(self, read: int = 0, read_bytes: int = 0) -> None:
         self.read = read
@@ -35,6 +35,8 @@ class Account:
         """Records that the flow has added itself, such as a limit's summary; never part of `read`."""
         self.gaps = 0
         """Offsets that the source could not read because they no longer exist; never part of `read`."""
+        self.notices: dict[str, int] = {}
+        """Records by what was done to them, or could not be, without a drop."""
         self.redacted: dict[str, int] = {}
         """Records in which something was hidden, by the field or pattern; one counts once for each of its names."""
 
@@ -42,6 +44,11 @@ class Account:
         """Note that `count` records were dropped by the rule or cause of this name."""
         if count:
             self.dropped[cause] = self.dropped.get(cause, 0) + count
+
+    def notice(self, cause: str, count: int) -> None:
+        """Note what was done to `count` records, or could not be, without a drop."""
+        if count:
+            self.notices[cause] = self.notices.get(cause, 0) + count
 
     def redact(self, names: Iterable[str]) -> None:
         """Note that these fields and patterns had something to hide in one record."""
@@ -54,6 +61,7 @@ class Account:
         twin.dropped = dict(self.dropped)
         twin.rejected = list(self.rejected)
         twin.gaps, twin.made = self.gaps, self.made
+        twin.notices = dict(self.notices)
         twin.redacted = dict(self.redacted)
         return twin
 
@@ -102,7 +110,7 @@ class Batch:
         self.account = account or Account(len(values), self.size)
         self.arrived = arrived or time.time()
         self.times: list[float] = []
-        """When each record was written; only where the format has no timestamp of its own."""
+        """When each record was written; only where the format has no timestamp of its own, or a step asks for it."""
         self.records: list[Any] = []
         """The projected records; filled by decode."""
         self.written: tuple[float, float] | None = None

@@ -61,16 +61,17 @@ def compile_branches(
             field, text = pattern
             patterns.setdefault(field, FieldPatterns(projection.getter(field))).add(text)
     tests = {field: each.compile() for field, each in patterns.items()}
-    limiters = [rule for rule in rules if isinstance(rule, LimiterRule)]
+    limiters = [rule for rule in rules if rule.stateful]
     if first_limiter + len(limiters) > MAX_LIMITERS:
-        msg = f"there are {first_limiter + len(limiters)} rules of type rate or dedupe; {MAX_LIMITERS} can be asked"
+        count = first_limiter + len(limiters)
+        msg = f"there are {count} rules of type rate, dedupe or sample with a target; {MAX_LIMITERS} can be asked"
         raise LogweirError(msg)
     branches = []
     for rule in rules:
         if (pattern := _pattern(rule)) is not None:
             field, text = pattern
             branches.append(_tested(tests[field](text)))
-        elif isinstance(rule, LimiterRule):
+        elif rule.stateful:
             number = first_limiter + next(index for index, each in enumerate(limiters) if each is rule)
             branches.append(_limited(rule, projection, number))
         else:
@@ -104,13 +105,14 @@ def _branch(rule: BaseRule, projection: Projection, identify: Identify) -> Branc
     raise AssertionError(rule)
 
 
-def _limited(rule: LimiterRule, projection: Projection, number: int) -> Branch:
+def _limited(rule: BaseRule, projection: Projection, number: int) -> Branch:
     """Return the branch that asks for this limiter wherever the record passes in the end."""
     asked = 1 << number + LIMITERS_SHIFT
-    tests = tests_of(rule.when, projection)
+    levels = rule.sample_levels if isinstance(rule, SampleRule) else getattr(rule, "levels", None)
+    tests = tests_of(rule.when, projection) if isinstance(rule, LimiterRule) else []
 
     def branch(level: str | None, passed: Step, over: Step) -> Step:  # noqa: ARG001
-        if rule.levels is not None and level not in rule.levels:
+        if levels is not None and level not in levels:
             return passed
         code = settled(passed)
         if code is not None and (code >= 0 or not tests):
@@ -208,13 +210,14 @@ def _hashed(rule: SampleRule, projection: Projection, identify: Identify) -> Bra
 
     The rule's name is the seed: samples of two rules are independent, and the same everywhere.
     """
-    if rule.sample_rate >= 1:
+    rate = 1.0 if rule.sample_rate is None else rule.sample_rate
+    if rate >= 1:
         return lambda level, passed, over: passed  # noqa: ARG005
     digest = xxhash.xxh3_64_intdigest
     seed = digest(rule.name.encode())
-    threshold = math.ceil(rule.sample_rate * 2**64)
+    threshold = math.ceil(rate * 2**64)
     trace_id = projection.getter("trace.traceId")
-    by = projection.getter(rule.by) if rule.by is not None else None
+    by = projection.getter(rule.by_fields[0]) if rule.by_fields else None
 
     def branch(level: str | None, passed: Step, over: Step) -> Step:  # noqa: ARG001
         def step(record: Any, identity: str | int) -> int:

@@ -98,6 +98,7 @@ class Decoder:
         if len(kept) < len(batch.values):
             batch.values = [batch.values[index] for index in kept]
             batch.offsets = [batch.offsets[index] for index in kept]
+            batch.times = [batch.times[index] for index in kept] if batch.times else []
             batch.size = sum(map(len, batch.values))
         batch.records = records
 

@@ -62,7 +62,7 @@ def verdict(code: int, rules: Sequence[BaseRule], projection: Projection, record
 def _nothing(rules: Sequence[BaseRule]) -> str:
     if not rules:
         return "there are no rules"
-    stateful = [rule.name for rule in rules if not isinstance(rule, SampleRule) and not hasattr(rule, "action")]
+    stateful = [rule.name for rule in rules if rule.stateful]
     if stateful:
         return f"no rule objects ({_quoted(stateful)} depends on what else flows, and is not asked here)"
     return "no rule objects"
@@ -157,12 +157,12 @@ def _matching_reason(field: str, value: Any, matched: bool, pattern: str) -> str
 
 
 def _sample_reason(rule: SampleRule, projection: Projection, record: Any, identity: str) -> str:
-    share = f"{rule.sample_rate * 100:g} %"
+    share = f"{(rule.sample_rate or 0) * 100:g} %"
     if rule.sample_levels is not None:
         share += f" of {_alternatives(rule.sample_levels, 'and')}"
-    key, what = None, rule.by or ""
-    if rule.by is not None:
-        key = projection.getter(rule.by)(record)
+    key, what = None, "".join(rule.by_fields)
+    if what:
+        key = projection.getter(what)(record)
     if not isinstance(key, SCALARS):
         trace_id = projection.getter("trace.traceId")(record)
         key, what = (trace_id, "trace id") if isinstance(trace_id, str) and trace_id else (identity, "id")

@@ -19,6 +19,23 @@ class Suppressed(NamedTuple):
     """How often the window was told of before."""
 
 
+class Group(NamedTuple):
+    """Records that are alike to the limiters."""
+
+    number: int
+    """Within its batch."""
+    limiters: int
+    """Which ones are to be asked, as bits."""
+    keys: tuple[str, ...]
+    """For each limiter."""
+    second: int
+    """When they happened, in epoch seconds."""
+    records: int
+    """How many have passed so far."""
+    dropped: tuple[tuple[int, int], ...] = ()
+    """(limiter, records), of those that have dropped some."""
+
+
 class LimiterState(Protocol):
     """The state of one limiter for one bucket of keys."""
 

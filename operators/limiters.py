@@ -7,49 +7,31 @@ bucket of its key there; when all of a batch's groups are back, the first record
 
 from __future__ import annotations
 
-import json
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import compress, repeat
 from typing import Any, NamedTuple
 
-import msgspec
 import orjson
 import xxhash
 
 from logweir.batch import Account, Batch
 from logweir.record import rfc3339
-from operators.limiter_state import Suppressed
+from operators.annotate import OWN_SAMPLING, UNTOLD, annotated
+from operators.limiter_keys import keys_of, values_of
+from operators.limiter_state import Group, Suppressed
 from operators.projection import Getter, Projection
-from operators.rate_limit import OTHER_KEYS, whole_seconds
-from operators.rule_models import LimiterRule
+from operators.rate_limit import whole_seconds
+from operators.rule_models import BaseRule, LimiterRule, SampleRule
 from operators.rules import select
+from operators.sampling import Sampled, Samplers, Samples
 
 BUCKETS = 16
 """The keys of each limiter are spread over so many states. A recovery store depends on their number."""
-LONGEST_KEY = 64
-"""Characters; of a longer key its hash is kept."""
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
 _BUCKET_NAMES = [f"{number:02d}" for number in range(BUCKETS)]
 _BUCKETS_CACHED = 10_000
-
-
-class Group(NamedTuple):
-    """Records that are alike to the limiters."""
-
-    number: int
-    """Within its batch."""
-    limiters: int
-    """Which ones are to be asked, as bits."""
-    keys: tuple[str, ...]
-    """For each limiter."""
-    second: int
-    """When they happened, in epoch seconds."""
-    records: int
-    """How many have passed so far."""
-    dropped: tuple[tuple[int, int], ...] = ()
-    """(limiter, records), of those that have dropped some."""
 
 
 class Question(NamedTuple):
@@ -66,7 +48,9 @@ class Question(NamedTuple):
     notices: tuple[tuple[str, int], ...] = ()
     """(what a limiter's bounds have changed, records)."""
     revision: int = 0
-    """Of the flow's settings, by which the groups were made."""
+    """Of the flow's settings, by which it was made."""
+    samples: Samples | None = None
+    """What the samplers have to be asked first."""
 
 
 class Summary(NamedTuple):
@@ -81,22 +65,34 @@ class Summary(NamedTuple):
     suppressed: list[Suppressed]
 
 
+Item = Question | Summary | Sampled
+"""What the steps of limiters and samplers hand on."""
+
+
 class Limiters:
     """The limiters of one destination, and the batches that wait for their answers.
 
     Args:
-        rules: In the order in which they are asked.
+        rules: Those with a state. Sample rules are asked first, then the others, both in this order.
         projection: Reads the fields that they look at.
         revision: Of the flow's settings.
     """
 
-    def __init__(self, rules: Sequence[LimiterRule], projection: Projection, revision: int = 0) -> None:
+    def __init__(self, rules: Sequence[BaseRule], projection: Projection, revision: int = 0) -> None:
         self.rules = list(rules)
         self._revision = revision
-        self._lateness = max((rule.lateness for rule in rules), default=0.0)
-        timed = any(rule.clock == "event" for rule in rules)
+        self.limiters = {number: rule for number, rule in enumerate(rules) if isinstance(rule, LimiterRule)}
+        """By their numbers."""
+        self.samplers = {number: rule for number, rule in enumerate(rules) if isinstance(rule, SampleRule)}
+        """By their numbers."""
+        self._bits = sum(1 << number for number in self.limiters)
+        self._lateness = max((rule.lateness for rule in self.limiters.values()), default=0.0)
+        timed = any(rule.clock == "event" for rule in self.limiters.values())
         self._timestamp: Getter | None = projection.getter("timestamp") if timed else None
-        self._by = [[projection.getter(path) for path in rule.by_fields] for rule in rules]
+        self._by = {
+            number: [projection.getter(path) for path in rule.by_fields] for number, rule in self.limiters.items()
+        }
+        self._samplers = Samplers(self.samplers, projection)
         self._held: dict[int, _Held] = {}
         self._asked = 0
 
@@ -104,38 +100,51 @@ class Limiters:
         """Hold a batch, and return what to ask about it; None when no limiter concerns it."""
         if not any(batch.limiters):
             return None
+        samples = self._samplers.ask(batch)
+        alike, kinds, groups = self._groups(batch, now)
+        if not (samples or groups):
+            return None
+        numbers = array("l")
+        if samples and groups:
+            number_of = {kind: number for number, kind in enumerate(kinds)}
+            numbers.extend(number_of.get(each, -1) for each in alike)
+        self._asked += 1
+        self._held[self._asked] = _Held(batch, alike, kinds, len(groups) + bool(samples))
+        asked = Samples(len(batch), samples, numbers) if samples else None
+        until = batch.written[1] if batch.written else float(max((each[1] for each in alike), default=0))
+        partition = f"{batch.topic}-{batch.partition}"
+        return Question(origin, self._asked, partition, until, groups, revision=self._revision, samples=asked)
+
+    def settle(self, answer: Question | Sampled) -> Batch | None:
+        """Take an answer; return what of the batch passes once it is the last one."""
+        held = self._held[answer.batch]
+        held.take(answer, self.rules)
+        if held.waiting:
+            return None
+        del self._held[answer.batch]
+        return held.passing()
+
+    def _groups(self, batch: Batch, now: float) -> tuple[list[Any], list[Any], list[Group]]:
+        """Return, for the limiters that are no samplers: what tells each record's group, the same of each group, these.
+
+        The first of the three are empty where there is no such limiter.
+        """
+        if not self._bits or not any(bits & self._bits for bits in set(batch.limiters)):
+            return [], [], []
         rows = batch.records
         if self._timestamp is None:
             seconds: list[int] = [0] * len(rows)
         else:
             seconds = whole_seconds(list(map(self._timestamp, rows)), batch.written, self._lateness, now)
-        columns = [_keys(rows, getters) for getters in self._by]
-        alike = list(zip(batch.limiters, seconds, *columns, strict=True))
+        bits = batch.limiters if not self.samplers else [each & self._bits for each in batch.limiters]
+        none = [""] * len(rows) if self.samplers else []
+        columns = [keys_of(rows, self._by[number]) if number in self._by else none for number in range(len(self.rules))]
+        alike = list(zip(bits, seconds, *columns, strict=True))
         counts = Counter(alike)
-        bits, moments, *keys = zip(*counts, strict=True)
-        every = zip(range(len(counts)), bits, zip(*keys, strict=True), moments, counts.values(), repeat(()))
+        concerned, moments, *keys = zip(*counts, strict=True)
+        every = zip(range(len(counts)), concerned, zip(*keys, strict=True), moments, counts.values(), repeat(()))
         # What no limiter concerns has no bits.
-        groups = list(map(Group._make, compress(every, bits)))
-        self._asked += 1
-        self._held[self._asked] = _Held(batch, alike, list(counts), len(groups))
-        until = batch.written[1] if batch.written else float(max(seconds))
-        partition = f"{batch.topic}-{batch.partition}"
-        return Question(origin, self._asked, partition, until, groups, revision=self._revision)
-
-    def settle(self, question: Question) -> Batch | None:
-        """Take an answer; return what of the batch passes once it is the last one."""
-        held = self._held[question.batch]
-        batch = held.batch
-        for group in question.groups:
-            for limiter, count in group.dropped:
-                batch.account.drop(self.rules[limiter].name, count)
-            if group.dropped:
-                held.left[held.kinds[group.number]] = group.records
-        held.waiting -= len(question.groups)
-        if held.waiting:
-            return None
-        del self._held[question.batch]
-        return select(batch, held.passed()) if held.left else batch
+        return alike, list(counts), list(map(Group._make, compress(every, concerned)))
 
 
 def told_records(summary: Summary) -> Batch:
@@ -190,12 +199,46 @@ class _Held:
         self.kinds = kinds
         """Of each group, what tells it."""
         self.waiting = waiting
-        """Groups that are not back."""
+        """Groups that are not back, and one if the samplers' answer isn't."""
         self.left: dict[Any, int] = {}
-        """Of the groups that lost some: how many of their records pass."""
+        """Of the groups that lost some to limiters: how many of their records pass."""
+        self.rates: array[float] | None = None
+        """What the samplers have decided."""
 
-    def passed(self) -> list[bool]:
-        """Return which records pass: of each group the first ones."""
+    def take(self, answer: Question | Sampled, rules: Sequence[BaseRule]) -> None:
+        """Note an answer, and what it drops on the batch's account."""
+        account = self.batch.account
+        if isinstance(answer, Sampled):
+            self.rates = answer.rates
+            self.waiting -= 1
+            for sampler, count in answer.dropped:
+                account.drop(rules[sampler].name, count)
+            return
+        for group in answer.groups:
+            for limiter, count in group.dropped:
+                account.drop(rules[limiter].name, count)
+            if group.dropped:
+                self.left[self.kinds[group.number]] = group.records
+        self.waiting -= len(answer.groups)
+
+    def passing(self) -> Batch:
+        """Return what passes: of what the samplers let through, the first ones of each group."""
+        batch = self.batch
+        if self.rates is not None and 0.0 in self.rates:
+            kept = list(map(bool, self.rates))
+            batch = select(batch, kept)
+            self.alike = list(compress(self.alike, kept))
+            self.rates = array("d", compress(self.rates, kept))
+        if self.left:
+            passed = self._passed()
+            batch = select(batch, passed)
+            self.rates = None if self.rates is None else array("d", compress(self.rates, passed))
+        if self.rates is not None and any(rate != UNTOLD for rate in set(self.rates)):
+            batch = _telling(batch, self.rates)
+        return batch
+
+    def _passed(self) -> list[bool]:
+        """Return which records the limiters let pass: of each group the first ones."""
         left, passed = self.left, []
         for each in self.alike:
             some = left.get(each)
@@ -205,52 +248,13 @@ class _Held:
         return passed
 
 
-def _keys(rows: Sequence[Any], getters: Sequence[Getter]) -> Sequence[str]:
-    """Return each record's key: the values of the limiter's fields, in a form that is equal for equal values."""
-    if not getters:
-        return [""] * len(rows)
-    values = [list(map(get, rows)) for get in getters]
-    if len(values) > 1:
-        return _joint_keys(list(zip(*values, strict=True)))
-    (column,) = values
-    if set(map(type, column)) == {str} and max(map(len, column)) <= LONGEST_KEY and "\x00" not in "".join(column):
-        return column
-    return [
-        value if isinstance(value, str) and len(value) <= LONGEST_KEY and "\x00" not in value else key
-        for value, key in zip(column, _joint_keys([(value,) for value in column]), strict=True)
-    ]
-
-
-def values_of(key: str, fields: int) -> list[Any]:
-    """Return the values that a key stands for; nothing where it stands for many, or is a long one's hash."""
-    if key == OTHER_KEYS or not fields:
-        return []
-    if not key.startswith("\x00"):
-        return [key]
-    try:
-        values = json.loads(key[1:])
-    except ValueError:
-        return []
-    return values if isinstance(values, list) else []
-
-
-def _joint_keys(rows: list[tuple[Any, ...]]) -> list[str]:
-    """Return a key for each of some rows of values: their JSON, or its hash."""
-    try:
-        encoded = list(map(_encode, rows))
-    except (ValueError, RecursionError):
-        encoded = list(map(_encoded, rows))
-    digest = xxhash.xxh3_128_hexdigest
-    return ["\x00" + (data.decode() if len(data) <= LONGEST_KEY else digest(data)) for data in encoded]
-
-
-def _encoded(row: tuple[Any, ...]) -> bytes:
-    try:
-        return _encode(row)
-    except ValueError:  # half of a surrogate pair
-        return json.dumps(row, sort_keys=True).encode()
-    except RecursionError:
-        return b"nested too deeply"
+def _telling(batch: Batch, rates: Sequence[float]) -> Batch:
+    """Return the batch of the same records that tell their rates; those that can't are noticed."""
+    told = select(batch, [True] * len(batch))
+    told.values, left = annotated(batch.values, rates)
+    told.size = sum(map(len, told.values))
+    told.account.notice(OWN_SAMPLING, left)
+    return told
 
 
 class Buckets(dict[str, str]):

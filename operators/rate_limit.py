@@ -20,13 +20,12 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from logweir.record import epoch_seconds
+from operators.limiter_keys import OTHER_KEYS
 from operators.limiter_state import Suppressed
 from operators.watermark import Watermark
 
 MAX_WINDOWS = 1000
 """Windows of one length that a bucket keeps."""
-OTHER_KEYS = "\x00other"
-"""The key of all that come after `max_keys`."""
 
 OVER_KEYS = "rate limit: over max_keys"
 OVER_WINDOWS = "rate limit: window forgotten"

@@ -1,4 +1,4 @@
-"""The rules that look at one record at a time, as they are written in a flow file.
+"""The rules, as they are written in a flow file.
 
 What they mean together (tiers, gates, exclusions) is in `operators.rules`.
 """
@@ -58,6 +58,11 @@ class BaseRule(StrictModel):
         description="Rules of one priority are a tier. Tiers are asked from the highest down; what a higher one keeps, "
         "no lower one is asked about.",
     )
+
+    @property
+    def stateful(self) -> bool:
+        """Whether what came before has a part in what the rule decides; then a later step asks it."""
+        return False
 
 
 class _Matching(BaseRule):
@@ -179,19 +184,89 @@ class RegexRule(_Matching):
         return value
 
 
+_Fields = FieldPath | Annotated[list[FieldPath], Field(min_length=1, max_length=8)]
+
+_DYNAMIC = ("window", "lateness", "max_keys", "annotate")
+"""What of a sample rule's settings only one with a target has."""
+
+
 class SampleRule(BaseRule):
-    """Lets a fixed share of the records through, the very same ones everywhere and at every replay."""
+    """Lets a share of the records through: a fixed one, or for each key one that keeps all together near a target."""
 
     type: Literal["sample"] = Field(description="Lets a share through.")
-    sample_rate: float = Field(ge=0, le=1, description="The share that passes: 0 for none, 0.1 for a tenth, 1 for all.")
+    sample_rate: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="The share that passes: 0 for none, 0.1 for a tenth, 1 for all. The very same records everywhere, "
+        "and whenever they are read again.",
+    )
+    target_per_second: float | None = Field(
+        default=None,
+        gt=0,
+        description="Instead of `sample_rate`: about so many records pass in a second. Each value of `by` gets an "
+        "equal share; one that comes less often is kept whole. Each partition of the source has an equal part of it.",
+    )
     sample_levels: list[Level] | None = Field(
         default=None, min_length=1, description="The levels that are sampled; others pass untouched. All when left out."
     )
-    by: FieldPath | None = Field(
+    by: _Fields | None = Field(
         default=None,
-        description="Records with the same value in this field are kept or dropped together. When left out, or where "
-        "the field is missing, it is the trace id, else the record's id.",
+        description="With `sample_rate`, one field: records with the same value there are kept or dropped together. "
+        "When left out, or where the field is missing, it is the trace id, else the record's id. With "
+        "`target_per_second`, a field or several: each value, or each combination, has a rate of its own.",
     )
+    window: Duration = Field(
+        default=10.0,
+        ge=1,
+        le=3600,
+        description="With `target_per_second`: how long rates hold, in whole seconds of the records' own time, before "
+        "they are set anew by what came.",
+    )
+    lateness: Duration = Field(
+        default=60.0,
+        gt=0,
+        le=86_400,
+        description="With `target_per_second`: how far a record's time may lie from when it was written to the topic "
+        "to be believed.",
+    )
+    max_keys: int = Field(
+        default=10_000,
+        ge=1,
+        description="With `target_per_second`: the most values of `by` at a time, in each partition, about 200 bytes "
+        "each; further ones share a rate.",
+    )
+    annotate: bool = Field(
+        default=True,
+        description="With `target_per_second`: whether a record that passes says in `sampling.rate` at which rate.",
+    )
+
+    @model_validator(mode="after")
+    def _either(self) -> SampleRule:
+        if (self.sample_rate is None) == (self.target_per_second is None):
+            msg = "needs either sample_rate or target_per_second, and not both"
+            raise ValueError(msg)
+        if self.target_per_second is not None and self.by is None:
+            msg = "needs by, whose values have rates of their own, with target_per_second"
+            raise ValueError(msg)
+        if self.target_per_second is None and isinstance(self.by, list):
+            msg = "by is one field with sample_rate; a list goes with target_per_second"
+            raise ValueError(msg)
+        for name in _DYNAMIC if self.target_per_second is None else ():
+            if name in self.model_fields_set:
+                msg = f"{name} goes with target_per_second, not with sample_rate"
+                raise ValueError(msg)
+        return self
+
+    @property
+    def stateful(self) -> bool:
+        """Whether it has a target, and so what came before has a part in what it decides."""
+        return self.target_per_second is not None
+
+    @property
+    def by_fields(self) -> list[str]:
+        """Return the fields of `by`."""
+        return [self.by] if isinstance(self.by, str) else self.by or []
 
 
 class LimiterRule(BaseRule):
@@ -222,13 +297,15 @@ class LimiterRule(BaseRule):
     )
 
     @property
+    def stateful(self) -> bool:
+        """Whether what came before has a part in what it decides: always."""
+        return True
+
+    @property
     def by_fields(self) -> list[str]:
         """Return the fields that tell keys apart."""
         by: str | list[str] | None = getattr(self, "by", None)
         return [by] if isinstance(by, str) else by or []
-
-
-_Fields = FieldPath | Annotated[list[FieldPath], Field(min_length=1, max_length=8)]
 
 
 class RateRule(LimiterRule):

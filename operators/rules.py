@@ -9,8 +9,9 @@ Rules of one priority are a tier. Tiers are asked from the highest down, the rul
   lowest tier drops the record by that rule;
 - a sample rule drops what is outside its sample, says nothing of the rest, and never keeps.
 
-Rules that need a state (`rate`) are asked in a later step, about what all the others let pass. Here they let everything
-pass, but they are part of their tier: they are asked about those records alone that come to them.
+Rules that need a state (`rate`, `dedupe`, a `sample` with a target) are asked in a later step, about what all the
+others let pass. Here they let everything pass, but they are part of their tier: they are asked about those records
+alone that come to them.
 
 All this is settled once, when the rules are compiled: each becomes a function that tests and calls the next one, in
 a chain for each level, so that a record only ever meets the rules that concern it.
@@ -81,8 +82,8 @@ def fields_of(rules: Iterable[BaseRule]) -> set[str]:
             case FieldRule() | RegexRule():
                 fields.add(rule.field)
             case SampleRule():
-                fields.add("trace.traceId")
-                fields.update(["level"] if rule.sample_levels else [], [rule.by] if rule.by else [])
+                fields.update(["trace.traceId", *rule.by_fields], ["level"] if rule.sample_levels else [])
+                fields.update(["timestamp"] if rule.stateful else [])
             case WhenRule():
                 fields.update(each.field for each in rule.conditions)
             case LimiterRule():
@@ -125,7 +126,7 @@ class RuleSet:
 
     def __init__(self, rules: Sequence[BaseRule], decide: Step, identities: Identities, projection: Projection) -> None:
         self.rules = rules
-        self.limiters = [rule for rule in rules if isinstance(rule, LimiterRule)]
+        self.limiters = [rule for rule in rules if rule.stateful]
         """The rules that a later step asks; each has its bit in `Batch.limiters`."""
         self.decide = decide
         self._identities = identities

@@ -114,6 +114,7 @@ class Delivery:
             before, waiting = len(self._queue), self._open
             for batch, pieces in zip(batches, encoded, strict=True):
                 self.ledger.add(batch.account)
+                self.stats.notices.update(batch.account.notices)
                 rejected = batch.account.rejected
                 refused_bytes = sum(len(each.value) for each in rejected)
                 # What the steps before have dropped is settled; the rest is when it is delivered or dead-lettered.

@@ -30,6 +30,7 @@ def pytest_testnodedown(node: Any) -> None:
     for name, fault, word, detail in getattr(node, "workeroutput", {}).get("faults", ()):
         matrix.SEEN[name, fault] = Outcome(word, detail)
 
+
 # How many examples a property gets. None has a deadline: how long one takes depends on what else the machine does.
 settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("proof", max_examples=1000, deadline=None)

@@ -40,6 +40,8 @@ class SourceContext:
     """Asks the supervisor for a graceful restart, such as when a topic has grown."""
     group: str = ""
     """The consumer group of this dataflow."""
+    timed: bool = False
+    """Whether a step asks when each record was written."""
 
 
 class SourceSettings(StrictModel):
@@ -81,6 +83,10 @@ class RecordSource(FixedPartitionedSource[Batch, Any]):
 
     def commit_last(self) -> None:
         """Make the last epoch's positions known outside, once the flow has ended well."""
+
+    def partitions(self) -> int:
+        """Return how many partitions share a flow's records. It does not change while the flow runs."""
+        return 1
 
     def lag(self) -> int | None:
         """Return how many records wait behind those that this process has read; None where that can't be told."""

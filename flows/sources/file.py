@@ -90,6 +90,10 @@ class FileSource(RecordSource):
             return paths
         return [*paths, _WATCH] if self._pattern else [self._settings.path]
 
+    def partitions(self) -> int:
+        """Return how many paths there were when they were listed."""
+        return max(1, len(self._listed))
+
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> SourcePartition:  # noqa: ARG002
         """Return the partition of a path, from where it was."""
         if for_part == _WATCH:

@@ -92,7 +92,7 @@ class KafkaPart(SourcePartition):
         batch = Batch(topic, number, values, offsets, account, written)
         if written:
             batch.written = (written, _written(messages[-1]) or written)
-        if self._timed:
+        if self._timed or self.context.timed:
             batch.times = [_written(message) or batch.arrived for message in messages]
         self._ready.append(batch)
         self._reader.buffered += batch.size

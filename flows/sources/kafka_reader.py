@@ -138,6 +138,11 @@ class KafkaSource(RecordSource):
         topic, _, number = for_part.removesuffix("]").rpartition("[")
         return KafkaPart(self._open(), topic, int(number), resume_state, self._context, timed=self._timed)
 
+    def partitions(self) -> int:
+        """Return how many partitions the topics had when they were first asked for."""
+        self.list_parts()
+        return sum(self._counts.values())
+
     def lag(self) -> int | None:
         """Return the records between what is read and the ends of the partitions, as the last fetches told them."""
         return self._reader.lag() if self._reader is not None else None

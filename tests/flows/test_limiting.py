@@ -8,7 +8,8 @@ from bytewax.operators import StatefulBatchLogic
 from pydantic import TypeAdapter
 
 from flows.limiting import LimiterStep, Place
-from operators.limiters import Group, Question, Summary
+from operators.limiter_state import Group
+from operators.limiters import Question, Summary
 from operators.rule_models import LimiterRule, Rule
 
 RULE: TypeAdapter[Any] = TypeAdapter(Rule)

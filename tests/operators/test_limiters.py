@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 from logweir.batch import Batch
 from operators.decode import Decoder
 from operators.formats import LOGWEIR
-from operators.limiters import LONGEST_KEY, Buckets, Limiters, Question, spread, values_of
+from operators.limiter_keys import LONGEST_KEY, values_of
+from operators.limiters import Buckets, Limiters, Question, spread
 from operators.projection import Projection
 from operators.rule_models import LimiterRule, Rule
 from operators.rules import compile_rules, fields_of, projected_at_once

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logweir.record import rfc3339
+from operators.limiter_keys import OTHER_KEYS
 from operators.limiter_state import Suppressed
 from operators.rate_limit import (
     MAX_WINDOWS,
-    OTHER_KEYS,
     OVER_KEYS,
     OVER_WINDOWS,
     Limit,

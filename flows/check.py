@@ -21,6 +21,8 @@ Kind = tuple[str | None, str | None]
 """A level and a category; None is a record without one."""
 
 _OTHER = "\0another category"
+_UNIQUE = frozenset({"id", "timestamp", "trace.traceId", "trace.spanId", "context.requestId"})
+"""Fields whose values hardly ever come again."""
 _CLOSED = "lets nothing through"
 
 
@@ -56,6 +58,7 @@ def warnings(loaded: LoadedFlow) -> list[Finding]:
     found += _never_full(loaded)
     found += _never_hidden(loaded)
     found += never_deciding(loaded)
+    found += _never_known(document, [*shared, *(placed for some in own.values() for placed in some)])
     if not passing:
         found.append(document.find(("rules",), "nothing can pass these rules", warning=True, key=True))
     else:
@@ -109,6 +112,18 @@ def _never_hidden(loaded: LoadedFlow) -> Iterator[Finding]:
         if field.path in ids:
             message = "is the record's id, which stays as it is: destinations tell repetitions by it"
             yield loaded.document.find(("redact", "fields", index), message, warning=True)
+
+
+def _never_known(document: Document, rules: Sequence[Placed]) -> Iterator[Finding]:
+    """A sample with a target keeps what is new; where every record is, it has nothing to go by."""
+    for placed in rules:
+        unique = _UNIQUE.intersection(placed.rule.by_fields) if isinstance(placed.rule, SampleRule) else set()
+        if placed.rule.stateful and unique:
+            message = (
+                f"`{placed.rule.name}` can't learn: {min(unique)} is new with nearly every record, and what is new is "
+                "kept; choose fields with few values"
+            )
+            yield document.find((*placed.path, "by"), message, warning=True)
 
 
 def _kinds(rules: Sequence[Placed]) -> list[Kind]:

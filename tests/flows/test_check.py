@@ -236,3 +236,16 @@ def test_a_request_that_is_never_full() -> None:
         ("destinations.two.batch.max_bytes", said.format("64MB", "128MB")),
         ("destinations.six", said.format("8MB", "48MB")),
     ]
+
+
+def test_a_target_without_anything_to_go_by() -> None:
+    """A sample with a target is warned of where nearly every record has a value of its own, and keeps all."""
+    rule = "name: some, type: sample, target_per_second: 5, by: [context.service, {0}]"
+    assert told(rule.format("level")) == []
+    (said,) = told(rule.format("trace.traceId"))
+    assert said == (
+        "`some` can't learn: trace.traceId is new with nearly every record, and what is new is kept; "
+        "choose fields with few values"
+    )
+    (idle,) = told(level("info", "info"), f"{rule.format('level')}, sample_levels: [debug]")
+    assert idle == "`some` has no effect: no record of its levels comes to it"

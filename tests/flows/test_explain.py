@@ -151,3 +151,12 @@ def test_reasons() -> None:
         flow = f"{{name: f, source: {{type: stdin}}, rules: {rules}, destinations: {{out: {{type: console}}}}}}"
         answer = explain(json.dumps({"id": "1", **record}).encode(), flow=flow)
         assert answer == f"line 1 (1): dropped by 'R': {reason}\n"
+
+
+def test_what_depends_on_other_records() -> None:
+    """Of a sample with a target it says that other records decide, not that the record passes whatever comes."""
+    rule = "  - {name: Few, type: sample, target_per_second: 5, by: context.service}\n"
+    said = explain(b'{"id":"a","level":"info"}', flow=FLOW.replace("destinations:", f"{rule}destinations:"))
+    assert said.startswith(
+        "line 1 (a): passes: no rule objects ('Few' depends on what else flows, and is not asked here)\n"
+    )

@@ -120,6 +120,12 @@ def test_the_target_is_shared_fairly(paces: list[float], target: float) -> None:
     assert kept == pytest.approx(min(target, sum(paces)), rel=1e-6)
 
 
+def test_the_example_of_the_page() -> None:
+    """What the rarer leave over is shared by the others."""
+    assert fair_share([900, 1, 90, 9], 100) == 45
+    assert fair_share([900, 1, 90, 9], 1000) == math.inf
+
+
 def test_rare_keys_are_kept_and_frequent_ones_thinned() -> None:
     """All keys together stay near the target; the rare ones are there whole."""
     records = stream({"often": 400, "more": 90, "some": 5, "seldom": 0.5}, 300)

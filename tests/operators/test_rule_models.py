@@ -20,6 +20,7 @@ def findings(**rule: Any) -> list[tuple[str, str]]:
 
 
 LEVELS = "allowed: trace, debug, info, warn, error, fatal"
+TARGET = {"type": "sample", "target_per_second": 5, "by": "context.service"}
 FIELD = {"type": "field", "field": "metadata.x"}
 
 
@@ -60,6 +61,14 @@ FIELD = {"type": "field", "field": "metadata.x"}
         ({"type": "sample", "sample_rate": -0.1}, "sample_rate", "must be at least 0"),
         ({"type": "sample", "sample_rate": 0.1, "action": "include"}, "action", "unknown setting"),
         ({"type": "sample", "sample_rate": 0.1, "sample_levels": ["loud"]}, "0", f"'loud' is no level, {LEVELS}"),
+        ({"type": "sample"}, "sample", "needs either sample_rate or target_per_second, and not both"),
+        ({**TARGET, "sample_rate": 0.1}, "sample", "needs either sample_rate or target_per_second, and not both"),
+        ({"type": "sample", "target_per_second": 5}, "sample", "needs by, whose values have rates of their own"),
+        ({"type": "sample", "sample_rate": 0.1, "by": ["a", "b"]}, "sample", "by is one field with sample_rate"),
+        ({"type": "sample", "sample_rate": 0.1, "annotate": False}, "sample", "annotate goes with target_per_second"),
+        ({"type": "sample", "sample_rate": 0.1, "window": "5s"}, "sample", "window goes with target_per_second"),
+        ({**TARGET, "target_per_second": 0}, "target_per_second", "must be greater than 0"),
+        ({**TARGET, "window": "500ms"}, "window", "must be at least 1"),
     ],
 )
 def test_what_is_wrong(rule: dict[str, Any], where: str, words: str) -> None:

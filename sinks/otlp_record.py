@@ -18,6 +18,7 @@ that another format says elsewhere. Nothing of a record is left out.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -139,7 +140,7 @@ class Mapper:
         if isinstance(level, str | int) and not isinstance(level, bool):
             record.severity, record.severity_text = self.severity(level), str(level)
             _take(own, "level", level)
-        if said["message"] is not None:
+        if said["message"] is not None and not _beyond(said["message"]):
             record.body = said["message"]
             _take(own, "message", record.body)
         self._link(record, own, said["trace.traceId"], said["trace.spanId"])
@@ -187,6 +188,15 @@ def _float(text: str) -> float | str:
 
 def _integer(text: str) -> int | str:
     return text if len(text) > _LONG_INTEGER else int(text)
+
+
+def _beyond(value: Any) -> bool:
+    """Tell whether there is a number in it that is out of a double's range."""
+    if isinstance(value, float):
+        return math.isinf(value)
+    if isinstance(value, dict):
+        return any(map(_beyond, value.values()))
+    return isinstance(value, list) and any(map(_beyond, value))
 
 
 def identity(text: Any, size: int) -> bytes:

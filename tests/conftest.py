@@ -84,6 +84,19 @@ def opensearch() -> Iterator[OpenSearch]:
         server.close()
 
 
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The address of moto, which stands in for Amazon. Tests share it, so what each makes has names of its own."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        yield "http://{}:{}".format(*server.get_host_and_port())
+    finally:
+        server.stop()
+
+
 @pytest.fixture
 def elastic() -> Iterator[FakeElastic]:
     """A new stand-in for Elasticsearch."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
-from pathlib import Path
 from typing import NamedTuple
 
 import orjson
@@ -17,9 +13,7 @@ from confluent_kafka import Producer
 
 from logweir.record import epoch_seconds, rfc3339
 from operators.rate_limit import Limit
-from tests.flowing import Positions, Running, write_flow
 from tests.scenarios import new_name
-from tests.servers.elastic import FakeElastic
 from tests.servers.kafka import Kafka
 
 PARTITIONS = 8
@@ -131,63 +125,6 @@ class Shuffled:
             if not self.sent % 1000:
                 self._producer.poll(0)
         assert self._producer.flush(60) == 0
-
-
-class Crashes(NamedTuple):
-    """The figures of a limited flow that was killed again and again."""
-
-    read: int
-    delivered: int
-    """What the ledger says."""
-    interrupted: list[int]
-    """At each kill, how many records the destination had got since the one before that no epoch had recorded."""
-    extra: int
-    """Records at the destination that are over the limits."""
-
-
-def crash(kafka: Kafka, elastic: FakeElastic, directory: Path, *, kills: int, records: int, limit: int) -> Crashes:
-    """Kill a limited flow at random moments while it delivers, and see what of the limits is left.
-
-    Args:
-        kafka: The broker.
-        elastic: Is delivered to; it keeps a record that it gets again once.
-        directory: For the flow.
-        kills: How often.
-        records: How many come before each kill.
-        limit: Of each key and second.
-    """
-    shuffled = Shuffled(kafka, keys=50, seconds=5, records=records)
-    rule = {"name": "Rate limit", "type": "rate", "max_per_second": limit, "by": "context.service", "lateness": "1h"}
-    search = {"search": {"url": elastic.url, "batch": {"max_records": 100, "flush_interval": "50ms"}}}
-    flow = write_flow(directory, kafka, shuffled.topic, search, rules=[rule])
-    dice = random.Random(shuffled.topic)
-    interrupted = []
-    before: set[int] = set()
-    group = f"{shuffled.topic}.search"
-    with ExitStack() as ended, Positions(kafka, shuffled.topic, group) as positions:
-        for number in range(kills):
-            running = ended.enter_context(Running(flow, "--workers", "2"))
-            had = len(elastic.docs) + dice.randrange(3000)
-            running.until(lambda had=had: len(elastic.docs) > had or positions.drained(), "it delivers")  # type: ignore[misc]
-            if number % 2:
-                os.kill(dice.choice(running.workers()), signal.SIGKILL)
-            running.kill()
-            recorded, places = positions.committed(), shuffled.places
-            ids = {int(identity[1:]) for _, identity in list(elastic.docs)}
-            interrupted.append(sum(places[each][1] >= recorded[places[each][0]] for each in ids - before))
-            before = ids
-            shuffled.send(records)
-        running = ended.enter_context(Running(flow, "--workers", "2"))
-        running.drain(kafka, shuffled.topic, group, timeout=300)
-        assert running.stop() == 0
-    assert elastic.violations == [], elastic.violations[:3]
-    expected = Counter({place: min(count, limit) for place, count in shuffled.asked.items()})
-    found = kept(list(elastic.docs.values()))
-    assert not expected - found
-    ledger = running.ledgers()["search"]
-    assert (ledger.read, ledger.delivered) == (shuffled.sent, expected.total())
-    assert ledger.dropped == {"Rate limit": shuffled.sent - expected.total()}
-    return Crashes(ledger.read, ledger.delivered, interrupted, (found - expected).total())
 
 
 def kept(lines: Iterable[bytes]) -> Counter[Place]:

@@ -75,7 +75,8 @@ def read(body: bytes, kind: str = PROTOBUF) -> ExportLogsServiceRequest:
     """
     request = ExportLogsServiceRequest()
     if kind == JSON:
-        json_format.Parse(json.dumps(_with_base64(json.loads(body, object_pairs_hook=unique))), request)
+        parsed = json.loads(body, object_pairs_hook=unique, parse_constant=_refuse)
+        json_format.Parse(json.dumps(_with_base64(parsed)), request)
         return request
     try:
         request.ParseFromString(body)
@@ -86,6 +87,11 @@ def read(body: bytes, kind: str = PROTOBUF) -> ExportLogsServiceRequest:
         msg = f"{len(body)} bytes, of which {request.ByteSize()} say all that is known"
         raise ValueError(msg)
     return request
+
+
+def _refuse(text: str) -> None:
+    msg = f"{text} is no JSON"
+    raise ValueError(msg)
 
 
 def _with_base64(value: Any) -> Any:

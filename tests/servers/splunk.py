@@ -58,8 +58,6 @@ class FakeSplunk(CloudServer):
         self.max_content_length = 100_000_000
         self.events: list[dict[str, Any]] = []
         """What is indexed."""
-        self.sizes: list[int] = []
-        """The number of events of each request that was taken whole."""
         self.sent: Counter[str] = Counter()
         """How often each event was taken, by its bytes."""
         self.questions: Counter[tuple[str, int]] = Counter()
@@ -115,7 +113,6 @@ class FakeSplunk(CloudServer):
             taken.append(event)
         with self.lock:
             self.sent.update(json.dumps(event["event"]) for event in taken)
-            self.sizes += [len(taken)] if ending is None else []
             if ending is None and self.acknowledges:
                 ack_id = self._next[channel]
                 self._next[channel] += 1

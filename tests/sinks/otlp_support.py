@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import math
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from unittest.mock import patch
@@ -162,12 +164,24 @@ def _promise_fields(made: Told, left: dict[str, Any]) -> None:
     if type(left.get("level")) in {str, int}:
         level = left.pop("level")
         made.severity, made.severity_text = LEVELS[level], str(level)
-    if left.get("message") is not None:
+    if left.get("message") is not None and not _beyond(left["message"]):
         made.body = rendered(left.pop("message"))
-    if isinstance(left.get("trace"), dict) and left["trace"].get("traceId") == TRACE:
+    if _has_id(left, "traceId", len(TRACE)):
         made.trace = _moved(left, "trace", "traceId")
-        if isinstance(left.get("trace"), dict) and left["trace"].get("spanId") == SPAN:
+        if _has_id(left, "spanId", len(SPAN)):
             made.span = _moved(left, "trace", "spanId")
+
+
+def _beyond(value: Any) -> bool:
+    """Tell whether there is a number in it that is out of a double's range."""
+    if isinstance(value, dict | list):
+        return any(map(_beyond, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and math.isinf(value)
+
+
+def _has_id(left: dict[str, Any], name: str, digits: int) -> bool:
+    value = left["trace"].get(name) if isinstance(left.get("trace"), dict) else None
+    return isinstance(value, str) and bool(re.fullmatch(f"[0-9a-f]{{{digits}}}", value)) and bool(value.strip("0"))
 
 
 def _moved(left: dict[str, Any], group: str, name: str) -> Any:

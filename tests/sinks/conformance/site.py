@@ -56,6 +56,7 @@ class Sent(NamedTuple):
 
     record: dict[str, Any]
     offset: int
+    value: bytes
 
 
 class Longest(NamedTuple):
@@ -98,6 +99,8 @@ class Site:
     """Faults that can't happen, and why."""
     words: ClassVar[Mapping[Fault, Word]] = {}
     """What becomes of the records where that is another than with most destinations."""
+    unnamed: ClassVar[bool] = False
+    """Whether nobody is told which record of a request was refused, so that all of them are set aside."""
     patient: ClassVar[bool] = False
     """Whether the destination repeats by itself what failed, so that the engine need not."""
 
@@ -128,6 +131,11 @@ class Site:
         """Tell whether something that was taken is the very record that was sent."""
         return dump(sent.record) == dump(got)
 
+    def forgets(self, sent: Sent) -> bool:
+        """Tell whether a server that is not ours is known to lose this record without a word."""
+        del sent
+        return False
+
     def identity(self, got: Any) -> str | None:
         """Return what the server tells a record by; None where it knows no such thing."""
         del got
@@ -136,10 +144,6 @@ class Site:
     def number(self, got: Any) -> int:
         """Return the `n` of a record that was taken."""
         return int(got["n"])
-
-    def requests(self) -> list[int]:
-        """Return how many records each request had that was taken."""
-        raise NotImplementedError
 
     def arrivals(self) -> list[float]:
         """Return when each request came, in seconds of the monotonic clock."""

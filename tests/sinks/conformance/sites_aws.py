@@ -66,9 +66,6 @@ class CloudWatchSite(HttpSite):
     def made(self) -> Any:
         return {group: list(streams) for group, streams in self.server.streams.items()}, self.server.puts
 
-    def requests(self) -> list[int]:
-        return self.server.puts
-
     def poison(self, number: int) -> bytes:
         return self.record(number, 15 * 86_400)
 
@@ -119,9 +116,6 @@ class S3Site(HttpSite):
 
     def taken(self) -> list[dict[str, Any]]:
         return [json.loads(line) for lines in self._objects() for line in lines]
-
-    def requests(self) -> list[int]:
-        return list(map(len, self._objects()))
 
     def largest(self, run: Engine) -> int:
         run.destination.limits = Limits(request_bytes=SMALL)

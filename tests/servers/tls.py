@@ -7,6 +7,7 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from socketserver import TCPServer
+from uuid import uuid4
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -48,7 +49,8 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
         made = self._builder(subject, key, days).add_extension(x509.SubjectAlternativeName([name]), critical=False)
         pem = serialization.Encoding.PEM
-        file = self._folder / "server.pem"
+        # One for each: several may be made at a time.
+        file = self._folder / f"server-{uuid4().hex}.pem"
         file.write_bytes(
             made.sign(self._key, hashes.SHA256()).public_bytes(pem)
             + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

@@ -83,6 +83,7 @@ class Site:
         folder: For its files.
         fault: What it is going to meet; None: it stays well.
         real: The real server, if it needs one.
+        authority: Vouches for the server, where that matters.
     """
 
     kind: ClassVar[str]
@@ -104,13 +105,15 @@ class Site:
     patient: ClassVar[bool] = False
     """Whether the destination repeats by itself what failed, so that the engine need not."""
 
-    def __init__(self, folder: Path, fault: Fault | None = None, real: Any = None) -> None:
+    def __init__(
+        self, folder: Path, fault: Fault | None = None, real: Any = None, authority: Authority | None = None
+    ) -> None:
         self.folder = folder
         self.fault = fault
         self.real = real
         self.stack = ExitStack()
         self.proxy: Proxy | None = None
-        self.authority = Authority(folder) if fault is WRONG_NAME else None
+        self.authority = authority if fault is WRONG_NAME else None
 
     def secrets(self) -> set[str]:
         """Return what the settings hold, or was made of it, that nobody may see."""

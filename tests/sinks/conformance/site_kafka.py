@@ -93,7 +93,7 @@ class KafkaSite(Site):
         end = self._reader.get_watermark_offsets(TopicPartition(self.topic, 0), timeout=10)[1]
         # What was compacted or aborted is missing from the offsets; nothing here is.
         while len(self._values) < end:
-            for each in self._reader.consume(1000, 1):
+            for each in self._reader.consume(end - len(self._values), 1):
                 assert each.error() is None, each.error()
                 ids: dict[str, Any] = dict(each.headers() or [])
                 self._values.append((ids["id"].decode(), each.value() or b""))

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from logweir.errors import DestinationError
+from tests.servers.tls import Authority
 from tests.sinks.cloud_support import Engine, engine
 from tests.sinks.conformance import matrix
 from tests.sinks.conformance.faults import (
@@ -25,7 +26,6 @@ from tests.sinks.conformance.faults import (
     SOME_BUSY,
     TOLD_TO_WAIT,
     TOO_LARGE,
-    WRONG_NAME,
     Fault,
     Outcome,
     Word,
@@ -36,6 +36,7 @@ from tests.sinks.conformance.sites import SITES, each_site
 
 AT_ONCE = {TOO_LARGE, TOLD_TO_WAIT, ONE_REFUSED, SOME_BUSY, SLOW}
 """Faults that are over by themselves."""
+AT_A_TIME = 6
 SHORT_SECONDS = 0.25
 SOON_SECONDS = 0.02
 ENDS: Word = "ends the flow"
@@ -47,60 +48,66 @@ ONCE = re.findall(
 each_fault = pytest.mark.parametrize("fault", FAULTS, ids=str)
 
 
+Cells = dict[tuple[str, Fault], Future[Outcome]]
+
+
 @pytest.fixture(scope="module")
-def beside(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[tuple[str, Fault], Future[Outcome]]]:
-    """The cells of real servers, which take their time: they run beside all others, one after another."""
+def cells(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cells]:
+    """The cells that were chosen: they run beside each other, since they wait more than they work; Kafka's in turn."""
     chosen = [vars(item)["callspec"].params for item in request.session.items if item.path == request.path]
-    found = {}
-    with ThreadPoolExecutor(1) as pool:
-        for name, fault in ((each["name"], each["fault"]) for each in chosen if "fault" in each):
+    places = [(each["name"], each["fault"]) for each in chosen if "fault" in each]
+    places = [(name, fault) for name, fault in places if fault not in SITES[name].absent]
+    authority = Authority(tmp_path_factory.mktemp("authority"))
+    found: Cells = {}
+    with ThreadPoolExecutor(1) as alone, ThreadPoolExecutor(AT_A_TIME) as pool, pytest.MonkeyPatch.context() as patch:
+
+        def submit(name: str, fault: Fault) -> None:
             site = SITES[name]
-            if site.needs and fault not in site.absent:
-                # Without the server the test itself skips.
-                with suppress(pytest.skip.Exception):
-                    real = request.getfixturevalue(site.needs)
-                    found[name, fault] = pool.submit(cell, site, fault, tmp_path_factory.mktemp("cell"), real)
+            real = request.getfixturevalue(site.needs) if site.needs else None
+            folder = tmp_path_factory.mktemp("cell")
+            found[name, fault] = (alone if site.needs else pool).submit(cell, site, fault, folder, real, authority)
+
+        patch.setattr("sinks.splunk.FIRST_POLL_SECONDS", SOON_SECONDS)
+        for variable in ("SSL_CERT_FILE", "AWS_CA_BUNDLE"):
+            patch.setenv(variable, os.fspath(authority.path))
+        # Whatever is made meanwhile has little patience, so nothing else is.
+        with pytest.MonkeyPatch.context() as short:
+            for module in ("sinks.http", "sinks.aws"):
+                short.setattr(f"{module}.ANSWER_SECONDS", SHORT_SECONDS)
+            silent = [place for place in places if place[1] is SILENT and not SITES[place[0]].needs]
+            for place in silent:
+                submit(*place)
+            wait(found[place] for place in silent)
+        # Last, since it takes a while until a real server is there. Without it the test itself skips.
+        others = [place for place in places if place not in silent]
+        for place in sorted(others, key=lambda place: SITES[place[0]].needs):
+            with suppress(pytest.skip.Exception):
+                submit(*place)
         yield found
-        pool.shutdown(cancel_futures=True)
+        for executor in (alone, pool):
+            executor.shutdown(cancel_futures=True)
 
 
 @each_fault
 @each_site
-def test_cell(
-    name: str,
-    fault: Fault,
-    beside: dict[tuple[str, Fault], Future[Outcome]],
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_cell(name: str, fault: Fault, cells: Cells, request: pytest.FixtureRequest) -> None:
     """A fault loses nothing, tells no secret, and has the outcome that the page promises."""
     site = SITES[name]
-    monkeypatch.setattr("sinks.splunk.FIRST_POLL_SECONDS", SOON_SECONDS)
-    if fault is SILENT:
-        for module in ("sinks.http", "sinks.aws"):
-            monkeypatch.setattr(f"{module}.ANSWER_SECONDS", SHORT_SECONDS)
-    if fault is WRONG_NAME:
-        for variable in ("SSL_CERT_FILE", "AWS_CA_BUNDLE"):
-            monkeypatch.setenv(variable, os.fspath(tmp_path / "authority.pem"))
     if fault in site.absent:
         outcome = Outcome("n.a.", site.absent[fault])
-    elif site.needs:
-        request.getfixturevalue(site.needs)
-        outcome = beside[name, fault].result()
     else:
-        outcome = cell(site, fault, tmp_path)
+        if site.needs:
+            request.getfixturevalue(site.needs)
+        outcome = cells[name, fault].result()
     promised = matrix.note(name, fault, outcome)
     assert not promised, (
         f"{matrix.PAGE} says `{promised}`, not `{outcome}`; `python -m tests.sinks.conformance` writes it"
     )
 
 
-def cell(kind: type[Site], fault: Fault, folder: Path, real: Any = None) -> Outcome:
+def cell(kind: type[Site], fault: Fault, folder: Path, real: Any, authority: Authority) -> Outcome:
     """Return what becomes of the records under a fault."""
-    with kind(folder, fault, real) as site:
+    with kind(folder, fault, real, authority) as site:
         outcome = weathered(site, fault, folder)
         assert outcome.word == site.words.get(fault, fault.word)
     return outcome

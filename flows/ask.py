@@ -68,6 +68,14 @@ def status_text(found: dict[str, Any]) -> str:
         "LATENCY", "LAST FLUSH",
     )  # fmt: skip
     lines = [f"{found['flow']}: up {found['uptime']:,.0f} s, {'healthy' if found['healthy'] else 'NOT HEALTHY'}", ""]
+    config = found["config"]
+    if config["pending"]:
+        lines.insert(1, f"config {config['version']}: on its way to every worker")
+    else:
+        lines.insert(1, f"config {config['version']}: in force since {config['since']}")
+    if config["refused_at"]:
+        lines.insert(2, f"REFUSED at {config['refused_at']}, a changed file:")
+        lines[3:3] = config["findings"]
     lines.append(table(head, rows))
     for name, each in found["destinations"].items():
         lines += [f"\n{name}: {issue}" for issue in each["issues"]]

@@ -249,7 +249,7 @@ def run(flow: Path | None, only: str | None, workers: int) -> None:
     from flows.config import open_document
 
     if flow is not None:
-        sys.exit(_deliver(open_document(flow), only, workers))
+        sys.exit(_deliver(open_document(flow), only, workers, flow))
     with TemporaryDirectory(prefix="logweir-") as recovery:
         sys.exit(_deliver(_quickstart(Path(recovery), piped=_piped()), only, workers))
 
@@ -275,15 +275,22 @@ def redrive(flow: Path, *, name: str, causes: tuple[str, ...], limit: int | None
     sys.exit(report.exit_code)
 
 
-def _deliver(document: Document, only: str | None, workers: int) -> int:
-    """Run the flow that a document describes and return the exit code."""
+def _deliver(document: Document, only: str | None, workers: int, file: Path | None = None) -> int:
+    """Run the flow that a document describes and return the exit code.
+
+    Args:
+        document: The flow.
+        only: What `--only` says.
+        workers: Processes for each dataflow.
+        file: Where it stands, to be read again when it changes.
+    """
     from flows.config import built
 
     loaded = built(document)
     names = _only(loaded, only)
     from flows.supervisor import run as supervise
 
-    return supervise(loaded, only=names, workers=workers)
+    return supervise(loaded, only=names, workers=workers, file=file)
 
 
 def _only(loaded: LoadedFlow, only: str | None) -> list[str] | None:

@@ -7,6 +7,7 @@ so that what comes out is plain data whose every value still has its place in th
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -24,6 +25,7 @@ Mark = tuple[int, int]
 """Line and column, from 1."""
 
 _MAX_DEPTH = 50
+_VERSION_DIGITS = 12
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,29})")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)")
 _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
@@ -75,6 +77,8 @@ class Document:
     unresolved: set[Path] = field(default_factory=set)
     """Values whose variables could not be replaced: what else may be wrong with them is unknown."""
     findings: list[Finding] = field(default_factory=list)
+    version: str = ""
+    """Tells the content from any other: the first digits of its SHA-256."""
 
     def find(self, path: Path, message: str, *, warning: bool = False, key: bool = False) -> Finding:
         """Return a finding about the value at this path, or about its key."""
@@ -99,6 +103,11 @@ class Document:
         self.get(path[:-1])[path[-1]] = value
 
 
+def version_of(content: bytes) -> str:
+    """Return the first digits of a file's SHA-256, as `sha256sum` shows them."""
+    return hashlib.sha256(content).hexdigest()[:_VERSION_DIGITS]
+
+
 def read(text: str | bytes, file: str, environment: Mapping[str, str] | None = None) -> Document:
     """Return what YAML text holds. Whatever is wrong with it is in the document's findings; nothing is raised.
 
@@ -107,7 +116,7 @@ def read(text: str | bytes, file: str, environment: Mapping[str, str] | None = N
         file: Its name, for findings.
         environment: The variables; the process's own when left out.
     """
-    document = Document(file)
+    document = Document(file, version=version_of(text.encode(errors="replace") if isinstance(text, str) else text))
     try:
         plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         plain.encode()

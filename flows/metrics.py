@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from flows import status
 from flows.status import STATUSES
 from logweir.ledger import Ledger
+from logweir.record import epoch_seconds
 from sinks.stats import LATENCY_BOUNDS
 
 LEDGER_COUNTERS = {
@@ -39,14 +40,17 @@ class ReportCollector:
 
     Args:
         report: Gives, by destination, its `ledger` and its `partitions`' figures.
+        config: Gives what has become of the flow's file while it ran.
     """
 
-    def __init__(self, report: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, report: Callable[[], dict[str, Any]], config: Callable[[], dict[str, Any]]) -> None:
         self._report = report
+        self._config = config
 
     def collect(self) -> Iterable[Metric]:
-        """Return every metric, labelled by destination."""
+        """Return every metric: those of destinations by destination, and those of the flow file."""
         report = self._report()
+        yield from _of_config(self._config())
         for name, said in LEDGER_COUNTERS.items():
             yield self._counter(name, said, {key: getattr(each["ledger"], name) for key, each in report.items()})
         yield _by_cause("dropped", "Records dropped, by the rule's name.", "rule", report)
@@ -91,6 +95,27 @@ class ReportCollector:
         for destination, value in values.items():
             family.add_metric([destination], value)
         return family
+
+
+def _of_config(config: dict[str, Any]) -> Iterable[Metric]:
+    info = GaugeMetricFamily("logweir_config_info", "1 for the version of the flow file in force.", labels=["version"])
+    info.add_metric([config["version"]], 1.0)
+    yield info
+    reloads = CounterMetricFamily("logweir_config_reloads", "Changed flow files, by outcome.", labels=["outcome"])
+    for outcome in ("reloaded", "refused"):
+        reloads.add_metric([outcome], config[outcome])
+    yield reloads
+    yield GaugeMetricFamily(
+        "logweir_config_accepted", "0 while the last changed flow file was refused.", float(not config["refused_at"])
+    )
+    yield GaugeMetricFamily(
+        "logweir_config_pending", "1 while a worker doesn't run by the flow file yet.", float(config["pending"])
+    )
+    seconds = epoch_seconds(config["since"])
+    assert seconds is not None
+    yield GaugeMetricFamily(
+        "logweir_config_since_timestamp_seconds", "When the flow file in force was read, in epoch seconds.", seconds
+    )
 
 
 def _gauge(name: str, said: str, values: dict[str, Any]) -> Metric:
@@ -153,8 +178,8 @@ def _sum(each: dict[str, Any], name: str) -> float:
     return float(sum(part[name] for part in each["partitions"]))
 
 
-def registry_of(report: Callable[[], dict[str, Any]]) -> CollectorRegistry:
+def registry_of(report: Callable[[], dict[str, Any]], config: Callable[[], dict[str, Any]]) -> CollectorRegistry:
     """Return a registry that holds the metrics of a run, and nothing of this process."""
     registry = CollectorRegistry()
-    registry.register(ReportCollector(report))
+    registry.register(ReportCollector(report, config))
     return registry

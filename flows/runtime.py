@@ -12,6 +12,7 @@ from typing import Any
 
 from flows.config import Flow
 from flows.limiting import Place
+from flows.orders import Prepare
 from flows.plan import Plan
 from flows.sampling import SamplerSet
 from flows.seats import Seating
@@ -116,25 +117,53 @@ class Runtime:
 
     def deliver(self, name: str, partition: int, state: dict[str, Any] | None) -> Delivery:
         """Start one sink partition, from its recorded state if there is one."""
-        settings = self.destinations[name]
         state = state or {}
         ledger = Ledger.from_dict(state["ledger"]) if "ledger" in state else None
-        delivery = Delivery(
-            delivering(name, settings),
-            settings.open(self._projections[name].getter, state.get("destination"), partition=partition),
-            self._dead_letters(name, partition),
-            self._flights[name],
-            self.events,
-            ledger,
-            self._health[name],
+        destination = self.destinations[name].open(
+            self._projections[name].getter, state.get("destination"), partition=partition
         )
-        self.deliveries[name][partition] = delivery
+        dead_letters = self._dead_letters(name, partition)
+        with self._changing:
+            self.deliveries[name][partition] = delivery = Delivery(
+                delivering(name, self._plan.flow.enabled[name]),
+                destination,
+                dead_letters,
+                self._flights[name],
+                self.events,
+                ledger,
+                self._health[name],
+            )
         return delivery
+
+    def prepare(self, order: Prepare) -> None:
+        """Compile changed settings, so that what is asked by them is understood. Nothing here asks by them yet.
+
+        Raises:
+            LogweirError: They can't be compiled.
+        """
+        plan = Plan(order.flow, self._projections, order.seatings, order.revision)
+        self._plans = {self._plan.revision: self._plan, plan.revision: plan}
+
+    def swap(self, revision: int) -> None:
+        """Go on by settings that were prepared, from the next batch and the next request on."""
+        with self._changing:
+            self._plan = self._plans[revision]
+            flow = self._plan.flow
+            for name, deliveries in self.deliveries.items():
+                self._flights[name].limit = flow.max_in_flight
+                for delivery in deliveries.values():
+                    delivery.configure(delivering(name, flow.enabled[name]))
+            for name, checks in zip(self.destinations, self._checks, strict=False):
+                checks.interval = flow.enabled[name].health_interval
+
+    def settled(self) -> bool:
+        """Tell whether nothing is on its way any more by settings from before the last swap."""
+        return not any(plan.waiting for plan in self._plans.values() if plan is not self._plan)
 
     def stop(self) -> None:
         """End the sources; what is in flight has until `stop_timeout` to be delivered."""
         if self._stop_by is None:
-            self._stop_by = time.monotonic() + self.assignment.flow.stop_timeout
+            self._stop_by = time.monotonic() + self._plan.flow.stop_timeout
         self.context.stopping.set()
 
     def stop_by(self) -> float | None:

@@ -79,7 +79,9 @@ class Seating:
             between = [each for each in free if last < each < place]
             if place < last or len(between) < waiting:
                 return None
-            places += [*between[:waiting], *([] if name is None else [place])]
+            # Spread over the free ones, so that others find room before and behind them later.
+            places += [between[(2 * each + 1) * len(between) // (2 * waiting)] for each in range(waiting)]
+            places += [] if name is None else [place]
             waiting, last = 0, place
         seats, given = self._seated(wanted, [self.slots[place] for place in places])
         return Seating(self.slots, seats, given)

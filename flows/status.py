@@ -18,13 +18,14 @@ STATUSES = ("connected", "connecting", "disconnected", "reconnecting", "error")
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
-def whole(name: str, report: dict[str, Any], started: float) -> dict[str, Any]:
+def whole(name: str, report: dict[str, Any], started: float, config: dict[str, Any]) -> dict[str, Any]:
     """Return the status of a flow as plain JSON.
 
     Args:
         name: The flow's name.
         report: What the supervisor knows of each destination.
         started: When the run began, in epoch seconds.
+        config: What has become of its file while it ran, as `flows.reload` has it.
     """
     destinations = {key: destination(each) for key, each in report.items()}
     return {
@@ -33,6 +34,7 @@ def whole(name: str, report: dict[str, Any], started: float) -> dict[str, Any]:
         "started": rfc3339(started),
         "uptime": round(time.time() - started, 3),
         "healthy": all(each["healthy"] for each in destinations.values()),
+        "config": config,
         "destinations": destinations,
     }
 

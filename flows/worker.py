@@ -1,7 +1,8 @@
 """One worker process: runs the dataflow that its supervisor assigns, and reports on it.
 
-Two pipes tie it to the supervisor. On the first comes the assignment, and its end tells that the supervisor is gone. On
-the second go lines of JSON: `{"status": ...}` every second, `{"event": ...}`, `{"restart": reason}`.
+Two pipes tie it to the supervisor. On the first come the assignment and then orders (flows/orders.py), and its end
+tells that the supervisor is gone. On the second go lines of JSON: `{"status": ...}` every second, `{"event": ...}`,
+`{"restart": reason}`, `{"reached": stage, "revision": ...}`, `{"unable": reason}`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
-import pickle
+import select
 import signal
-import struct
 import sys
 import threading
 import time
@@ -22,6 +22,7 @@ from typing import IO, Any
 
 import orjson
 
+from flows import orders
 from flows.recovery_store import forget_unfinished
 from flows.runtime import Assignment, Runtime
 from logweir.errors import DestinationError, LogweirError, UndeliveredError
@@ -36,6 +37,8 @@ EXIT_UNDELIVERED = 4
 
 _STATUS_SECONDS = 1.0
 _LOCK_SECONDS = 15.0
+_SETTLE_SECONDS = 0.05
+"""How often to look whether the settings before a change are done with."""
 
 
 class Reporter:
@@ -62,20 +65,75 @@ class Reporter:
 
 def main() -> None:
     """Run the assignment; the two pipes' file descriptors are the arguments."""
-    # Ctrl-C reaches the whole foreground group; the supervisor alone decides what it means.
+    # Ctrl-C and a terminal that closes reach the whole foreground group; the supervisor alone decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     inbox = os.fdopen(int(sys.argv[1]), "rb", buffering=0)
     reporter = Reporter(os.fdopen(int(sys.argv[2]), "wb"))
-    assignment = _receive(inbox)
-    threading.Thread(target=_die_with_supervisor, args=(inbox,), daemon=True).start()
-    secrets = Secrets.of_settings(assignment.flow)
-    threading.excepthook = lambda failed: _print_trace(failed.exc_value, secrets)
-    events = Events(secrets=secrets)
+    assignment: Assignment | None = orders.receive(inbox)
+    if assignment is None:
+        sys.exit(EXIT_CRASHED)
+    events = Events(secrets=Secrets.of_settings(assignment.flow))
+    threading.excepthook = lambda failed: _print_trace(failed.exc_value, events.secrets)
     events.listen(lambda entry: reporter.send(event=entry), "info")
-    os._exit(_run(assignment, events, reporter))
+    supervised = _Supervised(inbox, events, reporter)
+    os._exit(_run(assignment, events, reporter, supervised))
 
 
-def _run(assignment: Assignment, events: Events, reporter: Reporter) -> int:
+class _Supervised:
+    """Does what the supervisor orders, and ends at once when it is gone: nobody would restart this process, or stop it.
+
+    Args:
+        inbox: Where orders come from.
+        events: Hide the secrets of the settings that come.
+        reporter: Tells how far they are.
+    """
+
+    def __init__(self, inbox: IO[bytes], events: Events, reporter: Reporter) -> None:
+        self._inbox = inbox
+        self._events = events
+        self._reporter = reporter
+        self._runtime: Runtime | None = None
+        threading.Thread(target=self._obey_always, name="orders", daemon=True).start()
+
+    def ready(self, runtime: Runtime) -> None:
+        """Tell that there is something to give orders to."""
+        self._runtime = runtime
+        self._reporter.send(reached="ready", revision=runtime.assignment.revision)
+
+    def _obey_always(self) -> None:
+        unsettled: int | None = None
+        while True:
+            if unsettled is None or select.select([self._inbox], [], [], _SETTLE_SECONDS)[0]:
+                order = orders.receive(self._inbox)
+                if order is None:
+                    os._exit(EXIT_CRASHED)
+                if self._obey(order):
+                    unsettled = order.revision
+            if unsettled is not None and self._runtime is not None and self._runtime.settled():
+                self._reporter.send(reached="settled", revision=unsettled)
+                unsettled = None
+
+    def _obey(self, order: orders.Prepare | orders.Swap) -> bool:
+        """Do what is ordered; true when it leaves something to settle."""
+        assert self._runtime is not None
+        try:
+            match order:
+                case orders.Prepare(flow=flow):
+                    self._events.secrets = Secrets.of_settings(flow)
+                    self._runtime.prepare(order)
+                    self._reporter.send(reached="prepared", revision=order.revision)
+                case orders.Swap(revision=revision):
+                    self._runtime.swap(revision)
+                    self._reporter.send(reached="swapped", revision=revision)
+                    return True
+        except Exception as error:  # noqa: BLE001  whatever it is, a restart brings the settings too
+            reason = f"{type(error).__name__}: {error}"
+            self._reporter.send(unable=self._events.secrets.hide(reason))
+        return False
+
+
+def _run(assignment: Assignment, events: Events, reporter: Reporter, supervised: _Supervised) -> int:
     runtime: Runtime | None = None
 
     def fail(error: BaseException) -> None:
@@ -90,6 +148,7 @@ def _run(assignment: Assignment, events: Events, reporter: Reporter) -> int:
         forget_unfinished(assignment.recovery)
         runtime = Runtime(assignment, events, lambda reason: reporter.send(restart=reason))
         signal.signal(signal.SIGTERM, lambda _number, _frame: runtime.stop())
+        supervised.ready(runtime)
         threading.Thread(target=_report_always, args=(runtime, reporter), daemon=True).start()
         _run_dataflow(runtime, fail)
         runtime.source.commit_last()
@@ -126,30 +185,6 @@ def _run_dataflow(runtime: Runtime, fail: Any) -> None:
         from bytewax.testing import cluster_main
 
         cluster_main(flow, list(assignment.addresses), assignment.worker, **options)
-
-
-def _receive(inbox: IO[bytes]) -> Assignment:
-    """Read the length and the pickle that the supervisor writes; the pipe stays open behind it."""
-    (size,) = struct.unpack("!Q", _exactly(inbox, 8))
-    assignment: Assignment = pickle.loads(_exactly(inbox, size))  # noqa: S301  our own supervisor wrote it
-    return assignment
-
-
-def _exactly(inbox: IO[bytes], size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        piece = inbox.read(size - len(data))
-        if not piece:
-            sys.exit(EXIT_CRASHED)
-        data += piece
-    return data
-
-
-def _die_with_supervisor(inbox: IO[bytes]) -> None:
-    """End at once when the supervisor is gone: nobody would restart this process, or stop it."""
-    while inbox.read(1):
-        pass
-    os._exit(EXIT_CRASHED)
 
 
 def _lock(assignment: Assignment) -> list[IO[bytes]]:

@@ -41,7 +41,8 @@ class Events:
     def __init__(self, out: IO[str] | None = None, threshold: str = "info", secrets: Secrets | None = None) -> None:
         self._out = out
         self._threshold = SEVERITY[threshold]
-        self._secrets = secrets or Secrets()
+        self.secrets = secrets or Secrets()
+        """May be changed with a flow's settings."""
         self._listeners: list[tuple[int, Listener]] = []
         self._lock = threading.Lock()
 
@@ -56,7 +57,7 @@ class Events:
         listeners = [listener for threshold, listener in self._listeners if level >= threshold]
         if not written and not listeners:
             return
-        fields = self._secrets.hide_in(fields)
+        fields = self.secrets.hide_in(fields)
         entry = {"timestamp": rfc3339(time.time()), "event": event, "severity": severity, **fields}
         for listener in listeners:
             listener(entry)

@@ -162,6 +162,15 @@ class Delivery:
             msg = f"{self._settings.name}: stopped before its dead letters were durable"
             raise UndeliveredError(msg)
 
+    def configure(self, settings: Delivering) -> None:
+        """Go on by other settings, from the next request on. `concurrency` stays."""
+        with self._changed:
+            # What has been gathered may be more than a request may hold from now on.
+            self._seal()
+            self._settings = settings
+            self._max_records = min(settings.max_records, self._destination.limits.request_records)
+            self._changed.notify_all()
+
     def checkpoint(self) -> Any:
         """Return the destination's own state to resume from. Call it right after `barrier`."""
         return self._destination.checkpoint()

@@ -116,7 +116,8 @@ class HealthChecks:
     def __init__(self, health: Health, open_destination: Callable[[], Destination], interval: float) -> None:
         self._health = health
         self._open = open_destination
-        self._interval = interval
+        self.interval = interval
+        """May be changed while the checks run."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="health-checks", daemon=True)
         self._thread.start()
@@ -127,12 +128,12 @@ class HealthChecks:
 
     def _run(self) -> None:
         destination: Destination | None = None
-        wait = min(FIRST_CHECK_SECONDS, self._interval)
+        wait = min(FIRST_CHECK_SECONDS, self.interval)
         while not self._ended.wait(wait):
-            wait = self._interval - self._health.silence()
+            wait = self.interval - self._health.silence()
             if wait > 0:
                 continue
-            wait = self._interval
+            wait = self.interval
             if destination is None:
                 destination = self._open()
             self._health.checked(*timed_probe(destination))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flows.reload import Outcomes
 from logweir.events import Events
 from logweir.ledger import Ledger
 from sinks.health import Health
@@ -40,3 +41,15 @@ def report(*issues: str) -> dict[str, Any]:
             "running": True,
         }
     }
+
+
+def config(*findings: str) -> dict[str, Any]:
+    """Return what has become of a flow's file: one change is in force, and the last was refused if there are findings.
+
+    Args:
+        findings: What was wrong with that.
+    """
+    outcomes = Outcomes("0123456789ab", since=1_790_000_000.0, reloaded=1)
+    if findings:
+        outcomes.refused, outcomes.refused_at, outcomes.findings = 1, 1_790_000_100.0, list(findings)
+    return outcomes.to_dict()

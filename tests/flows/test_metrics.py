@@ -6,14 +6,14 @@ from pathlib import Path
 from prometheus_client import generate_latest
 
 from flows.metrics import registry_of
-from tests.flows.report import report
+from tests.flows.report import config, report
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-it-works.md"
 
 
 def test_the_ledger_and_the_figures_of_all_partitions_are_metrics() -> None:
     """Counters carry the ledger by destination, rule and cause; partitions and workers are added up."""
-    text = generate_latest(registry_of(report)).decode()
+    text = generate_latest(registry_of(report, config)).decode()
     for line in (
         'logweir_destination_read_total{destination="search"} 100.0',
         'logweir_destination_delivered_total{destination="search"} 90.0',
@@ -30,12 +30,18 @@ def test_the_ledger_and_the_figures_of_all_partitions_are_metrics() -> None:
         'logweir_destination_buffer_utilisation_ratio{destination="search"} 0.25',
         'logweir_destination_lag_records{destination="search"} 10.0',
         'logweir_destination_last_flush_timestamp_seconds{destination="search"} 1.79e+09',
+        'logweir_config_info{version="0123456789ab"} 1.0',
+        'logweir_config_reloads_total{outcome="reloaded"} 1.0',
+        'logweir_config_reloads_total{outcome="refused"} 0.0',
+        "logweir_config_accepted 1.0",
+        "logweir_config_pending 0.0",
+        "logweir_config_since_timestamp_seconds 1.79e+09",
     ):
         assert line in text.splitlines()
 
 
 def test_every_metric_is_documented() -> None:
     """The page names each metric that is served, and none that isn't."""
-    text = generate_latest(registry_of(report)).decode()
+    text = generate_latest(registry_of(report, config)).decode()
     served = {name for name in re.findall(r"^# TYPE (\S+)", text, re.MULTILINE) if not name.endswith("_created")}
-    assert set(re.findall(r"`(logweir_destination_\w+)", PAGE.read_text())) == served
+    assert set(re.findall(r"`(logweir_\w+)", PAGE.read_text())) == served

@@ -3,7 +3,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from typing import Any
@@ -17,19 +17,21 @@ from flows.server import CONNECTIONS, StatusServer, serve
 from flows.status import whole
 from logweir.errors import LogweirError
 from logweir.events import Events
-from tests.flows.report import report
+from tests.flows.report import config, report
 
 ISSUE = "401: check api_key"
 
 
 @contextmanager
-def serving(token: str = "", issue: str = "", listen: str = "127.0.0.1:0") -> Iterator[int]:
+def serving(
+    token: str = "", issue: str = "", listen: str = "127.0.0.1:0", findings: Sequence[str] = ()
+) -> Iterator[int]:
     """Serve the report of one destination; give the port."""
 
     def status() -> dict[str, Any]:
-        return whole("shop", report(issue), 1_790_000_000.0)
+        return whole("shop", report(issue), 1_790_000_000.0, config(*findings))
 
-    server = StatusServer(listen, token, status, registry_of(report))
+    server = StatusServer(listen, token, status, registry_of(report, config))
     yield server.port
     server.close()
 
@@ -125,7 +127,7 @@ def test_a_port_that_is_taken_is_told_and_stops_nothing() -> None:
     said = StringIO()
     with serving() as port:
         settings = StatusSettings(listen=f"127.0.0.1:{port}")
-        serve(settings, dict, registry_of(report), Events(said))()
+        serve(settings, dict, registry_of(report, config), Events(said))()
     assert f"status.listen 127.0.0.1:{port}" in said.getvalue()
 
 
@@ -139,6 +141,14 @@ def test_status_shows_a_running_flow() -> None:
     assert "shop: up" in text
     assert "NOT HEALTHY" in text
     assert f"search: {ISSUE}" in text
+
+
+def test_status_tells_of_a_file_that_was_refused() -> None:
+    """What is in force and what was wrong with the change stand above the table."""
+    with serving(findings=["flow.yaml:3:5: rules: bad"]) as port:
+        lines = status_text(ask(StatusSettings(listen=f"127.0.0.1:{port}"))).splitlines()
+    assert lines[1] == "config 0123456789ab: in force since 2026-09-21T14:13:20.000Z"
+    assert lines[2:4] == ["REFUSED at 2026-09-21T14:15:00.000Z, a changed file:", "flow.yaml:3:5: rules: bad"]
 
 
 def test_status_of_a_flow_that_does_not_run() -> None:

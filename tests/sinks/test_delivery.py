@@ -311,3 +311,33 @@ class TestStop:
         delivery.write([batch(b"a")])
         with pytest.raises(ZeroDivisionError):
             delivery.barrier()
+
+
+class TestOtherSettings:
+    def test_batches_change_with_the_next_request(self, deliver: Callable[..., Delivery]) -> None:
+        """What was gathered goes out as it is, and what comes then is cut by the new limits."""
+        script = Script(lambda values: Delivered())
+        delivery = deliver(script, max_records=100, concurrency=1)
+        delivery.write([batch(*[b"%d" % number for number in range(10)])])
+        delivery.configure(Delivering("d", max_records=3, flush_interval=60.0, policy=FAST))
+        delivery.write([batch(*[b"%d" % number for number in range(10, 16)])])
+        delivery.barrier()
+        assert list(map(len, script.requests)) == [10, 3, 3]
+
+    def test_what_is_held_can_be_let_go(self, deliver: Callable[..., Delivery], tmp_path: Path) -> None:
+        """A destination that keeps failing holds the stream until the settings say to set its records aside."""
+        tried = threading.Event()
+
+        def fail(_values: list[bytes]) -> Outcome:
+            if len(script.requests) > FAST.max_retries + 1:
+                tried.set()
+            return Retry("503")
+
+        script = Script(fail)
+        delivery = deliver(script, flush_interval=0.01)
+        delivery.write([batch(b"a", b"b")])
+        assert tried.wait(30)
+        assert dead(tmp_path) == []
+        delivery.configure(Delivering("d", policy=Policy(2, 0.01, 0.02, "dead_letter")))
+        delivery.barrier()
+        assert delivery.ledger.dead_lettered.total() == len(dead(tmp_path)) == 2

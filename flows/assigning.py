@@ -1,0 +1,60 @@
+"""What the workers of a dataflow are told to run, and the recovery store that they find."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows import recovery_store
+from flows.config import Flow
+from flows.plan import limiters_of
+from flows.runtime import Assignment
+from flows.seats import Seating, remember, remembered
+from flows.sources.kafka import Kafka
+from logweir.errors import LogweirError
+
+
+def groups(flow: Flow, only: Sequence[str] | None) -> list[list[str]]:
+    """Return the enabled destinations, those of one dataflow together.
+
+    Args:
+        flow: The flow.
+        only: Those to leave it at; all when None.
+    """
+    names = [name for name in flow.enabled if only is None or name in only]
+    if flow.isolation == "destination":
+        return [[name] for name in names]
+    return [names] if names else []
+
+
+def assign(flow: Flow, names: Sequence[str], workers: int) -> Assignment:
+    """Return what the workers of one dataflow are told, and make its recovery store unless there is one.
+
+    Raises:
+        LogweirError: The store can't be made.
+    """
+    isolated = flow.isolation == "destination"
+    label = names[0] if isolated else "all"
+    store = Path(flow.recovery.directory) / flow.name / label
+    source = flow.source
+    group = source.group if isinstance(source, Kafka) else flow.name
+    try:
+        recovery_store.make(store)
+        partitions = recovery_store.remember_partitions(
+            store, {name: flow.enabled[name].partitions * workers for name in names}
+        )
+        known = remembered(store)
+        seatings = {name: known.get(name, Seating()).started(limiters_of(flow, name)) for name in names}
+        remember(store, seatings)
+    except OSError as error:
+        msg = f"recovery.directory {store}: {error.strerror}: make it writable, or set another"
+        raise LogweirError(msg) from error
+    return Assignment(
+        flow=flow,
+        destinations=tuple(names),
+        group=f"{group}.{label}" if isolated else group,
+        recovery=store,
+        workers=workers,
+        sink_partitions=partitions,
+        seatings=seatings,
+    )

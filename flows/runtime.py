@@ -148,6 +148,7 @@ class Runtime:
         """Go on by settings that were prepared, from the next batch and the next request on."""
         with self._changing:
             self._plan = self._plans[revision]
+            self._tell_source()
             flow = self._plan.flow
             for name, deliveries in self.deliveries.items():
                 self._flights[name].limit = flow.max_in_flight

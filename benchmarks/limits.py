@@ -20,6 +20,7 @@ from operators.redact_patterns import BUILTINS
 _BATCH = 2000
 _MANY = 1_000_000_000
 _BY_SERVICE = {"name": "By service", "type": "rate", "by": "context.service"}
+_SAMPLE = {"name": "Near a target", "type": "sample", "by": "context.service"}
 _DEDUPE = {"name": "No repetitions", "type": "dedupe", "by": ["context.host", "message"], "window": "10s"}
 _REDACT = {"patterns": list(BUILTINS)}
 _RULES: list[dict[str, Any]] = yaml.safe_load(SELECTIVE)["rules"]
@@ -27,6 +28,12 @@ _RULES: list[dict[str, Any]] = yaml.safe_load(SELECTIVE)["rules"]
 CASES: dict[str, tuple[str | None, dict[str, Any], float | None]] = {
     "all pass": (None, {}, None),
     "rate limit by service": ("all pass", {"rules": [{**_BY_SERVICE, "max_per_second": _MANY}]}, 0.6),
+    "sample near a target": ("all pass", {"rules": [{**_SAMPLE, "target_per_second": _MANY}]}, None),
+    "sample near a target, nothing told": (
+        "all pass",
+        {"rules": [{**_SAMPLE, "target_per_second": _MANY, "annotate": False}]},
+        None,
+    ),
     "repetitions": ("all pass", {"rules": [_DEDUPE]}, None),
     "redaction, all patterns": ("all pass", {"redact": _REDACT}, 1.2),
     "selective": (None, {"rules": _RULES}, None),

@@ -21,7 +21,7 @@ _SAMPLING, _RATE = Paths(["sampling"]), Paths(["rate"])
 _WHITESPACE = b" \t\r\n"
 
 
-def annotated(values: Sequence[bytes], rates: Sequence[float]) -> tuple[list[bytes], int]:
+def annotated(values: Sequence[bytes], rates: Sequence[float], *, own: bool = True) -> tuple[list[bytes], int]:
     """Return records that tell their rates, and how many couldn't, since their own `sampling` says something else.
 
     A rate that a record tells already was applied before: then it tells the product. A `sampling` that is an object
@@ -30,14 +30,16 @@ def annotated(values: Sequence[bytes], rates: Sequence[float]) -> tuple[list[byt
     Args:
         values: Valid JSON objects.
         rates: Of each; one that is UNTOLD is not told.
+        own: Whether any of them may have a `sampling` of its own.
     """
-    members = {rate: b'"sampling":{"rate":%b}}' % _number(rate) for rate in set(rates) if rate != UNTOLD}
-    if members and UNTOLD not in rates and _plain(values):
-        return [b"%b,%b" % (value[:-1], members[rate]) for value, rate in zip(values, rates, strict=True)], 0
+    members = {rate: b',"sampling":{"rate":%b}}' % _number(rate) for rate in set(rates) if rate != UNTOLD}
+    if not own and _plain(values):
+        members[UNTOLD] = b"}"
+        return [value[:-1] + member for value, member in zip(values, map(members.__getitem__, rates), strict=True)], 0
     told, left = [], 0
     for value, rate in zip(values, rates, strict=True):
         if rate != UNTOLD:
-            with_rate = _merged(value, rate) if _mentions(value) else _appended(value, members[rate])
+            with_rate = _merged(value, rate) if own and _mentions(value) else _appended(value, members[rate])
             left += with_rate is None
             told.append(value if with_rate is None else with_rate)
         else:
@@ -50,11 +52,9 @@ def _number(rate: float) -> bytes:
 
 
 def _plain(values: Sequence[bytes]) -> bool:
-    """Tell whether each record ends in a member and its brace, and has no `sampling` of its own."""
+    """Tell whether each record ends in a member and its brace."""
     ends = {value[-2:] for value in values}
-    if any(len(end) < 2 or end[1:] != b"}" or end[0] in b"{" + _WHITESPACE for end in ends):  # noqa: PLR2004
-        return False
-    return not _mentions(b"\n".join(values))
+    return all(end[1:] == b"}" and end[0] not in b"{" + _WHITESPACE for end in ends)
 
 
 def _mentions(value: bytes) -> bool:
@@ -63,7 +63,7 @@ def _mentions(value: bytes) -> bool:
 
 def _appended(value: bytes, member: bytes) -> bytes:
     inside = value.rstrip(_WHITESPACE)[:-1].rstrip(_WHITESPACE)
-    return (b"%b%b" if inside.lstrip(_WHITESPACE) == b"{" else b"%b,%b") % (inside, member)
+    return inside + (member[1:] if inside.lstrip(_WHITESPACE) == b"{" else member)
 
 
 def _merged(value: bytes, rate: float) -> bytes | None:
@@ -73,7 +73,7 @@ def _merged(value: bytes, rate: float) -> bytes | None:
     except ValueError:  # a number that no double can hold, or an unpaired surrogate
         return None
     if "sampling" not in record:
-        return _appended(value, b'"sampling":{"rate":%b}}' % _number(rate))
+        return _appended(value, b',"sampling":{"rate":%b}}' % _number(rate))
     own = record["sampling"]
     found = _spans(_SAMPLING, value, b'"sampling"')
     if len(found) != 1 or not (own is None or isinstance(own, dict)):

@@ -18,7 +18,7 @@ import xxhash
 
 from logweir.batch import Account, Batch
 from logweir.record import rfc3339
-from operators.annotate import OWN_SAMPLING, UNTOLD, annotated
+from operators.annotate import UNTOLD
 from operators.limiter_keys import keys_of, values_of
 from operators.limiter_state import Group, Suppressed
 from operators.projection import Getter, Projection
@@ -122,7 +122,10 @@ class Limiters:
         if held.waiting:
             return None
         del self._held[answer.batch]
-        return held.passing()
+        batch, rates = held.passing()
+        if rates is not None and set(rates) != {UNTOLD}:
+            self._samplers.tell(batch, rates)
+        return batch
 
     def _groups(self, batch: Batch, now: float) -> tuple[list[Any], list[Any], list[Group]]:
         """Return, for the limiters that are no samplers: what tells each record's group, the same of each group, these.
@@ -221,8 +224,8 @@ class _Held:
                 self.left[self.kinds[group.number]] = group.records
         self.waiting -= len(answer.groups)
 
-    def passing(self) -> Batch:
-        """Return what passes: of what the samplers let through, the first ones of each group."""
+    def passing(self) -> tuple[Batch, array[float] | None]:
+        """Return what passes: of what the samplers let through, the first ones of each group. And what each tells."""
         batch = self.batch
         if self.rates is not None and 0.0 in self.rates:
             kept = list(map(bool, self.rates))
@@ -233,9 +236,7 @@ class _Held:
             passed = self._passed()
             batch = select(batch, passed)
             self.rates = None if self.rates is None else array("d", compress(self.rates, passed))
-        if self.rates is not None and any(rate != UNTOLD for rate in set(self.rates)):
-            batch = _telling(batch, self.rates)
-        return batch
+        return batch, self.rates
 
     def _passed(self) -> list[bool]:
         """Return which records the limiters let pass: of each group the first ones."""
@@ -246,15 +247,6 @@ class _Held:
             if some:
                 left[each] = some - 1
         return passed
-
-
-def _telling(batch: Batch, rates: Sequence[float]) -> Batch:
-    """Return the batch of the same records that tell their rates; those that can't are noticed."""
-    told = select(batch, [True] * len(batch))
-    told.values, left = annotated(batch.values, rates)
-    told.size = sum(map(len, told.values))
-    told.account.notice(OWN_SAMPLING, left)
-    return told
 
 
 class Buckets(dict[str, str]):

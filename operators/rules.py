@@ -83,7 +83,8 @@ def fields_of(rules: Iterable[BaseRule]) -> set[str]:
                 fields.add(rule.field)
             case SampleRule():
                 fields.update(["trace.traceId", *rule.by_fields], ["level"] if rule.sample_levels else [])
-                fields.update(["timestamp"] if rule.stateful else [])
+                # Whether a record has a `sampling` of its own, which is to tell the rate as well.
+                fields.update(["timestamp", "/sampling"] if rule.stateful else [])
             case WhenRule():
                 fields.update(each.field for each in rule.conditions)
             case LimiterRule():

@@ -14,10 +14,11 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import xxhash
+from msgspec import UnsetType
 
 from logweir.batch import Batch
 from logweir.record import epoch_seconds
-from operators.annotate import UNTOLD
+from operators.annotate import OWN_SAMPLING, UNTOLD, annotated
 from operators.decode import Identities
 from operators.dynamic_sample import DynamicState
 from operators.limiter_keys import keys_of
@@ -34,7 +35,7 @@ class Asked(NamedTuple):
 
     sampler: int
     """Its number among the limiters of its destination."""
-    rows: array[int]
+    rows: Sequence[int]
     """The indexes of the records that it concerns; the following columns are about these."""
     keys: list[str]
     """The different keys."""
@@ -91,50 +92,61 @@ class Samplers:
         if rules:
             self._timestamp = projection.getter("timestamp")
             self._trace_id = projection.getter("trace.traceId")
+            self._own = projection.getter("/sampling")
         self._by = {number: [projection.getter(path) for path in rule.by_fields] for number, rule in rules.items()}
         self._seeds = {number: xxhash.xxh3_64_intdigest(rule.name.encode()) for number, rule in rules.items()}
 
     def ask(self, batch: Batch) -> list[Asked]:
         """Return what to ask about a batch; nothing where no sampler concerns any record."""
-        if not self._bits or not any(bits & self._bits for bits in set(batch.limiters)):
+        every = set(batch.limiters) if self._bits else ()
+        if not any(bits & self._bits for bits in every):
             return []
         asked = []
         data = self._data(batch)
         times = list(map(self._timestamp, batch.records))
         for number, rule in self._rules.items():
             bit = 1 << number
-            rows = array("I", [row for row, bits in enumerate(batch.limiters) if bits & bit])
+            rows: Sequence[int] = range(len(batch))
+            if not all(bits & bit for bits in every):
+                rows = array("I", [row for row, bits in enumerate(batch.limiters) if bits & bit])
             if rows:
                 asked.append(self._of_one(number, rule, batch, rows, times, data))
         return asked
 
+    def tell(self, batch: Batch, rates: Sequence[float]) -> None:
+        """Make a batch's records tell their rates; note on its account which can't."""
+        own = set(map(type, map(self._own, batch.records))) != {UnsetType}
+        batch.values, left = annotated(batch.values, rates, own=own)
+        batch.size = sum(map(len, batch.values))
+        batch.account.notice(OWN_SAMPLING, left)
+
     def _of_one(
-        self, number: int, rule: SampleRule, batch: Batch, rows: array[int], times: list[Any], data: list[bytes]
+        self, number: int, rule: SampleRule, batch: Batch, rows: Sequence[int], times: list[Any], data: list[bytes]
     ) -> Asked:
         records: Sequence[Any] = batch.records
         written: Sequence[float] = batch.times
         if len(rows) < len(records):
             records, times, data = ([column[row] for row in rows] for column in (records, times, data))
             written = [written[row] for row in rows] if written else written
-        places: dict[str, int] = {}
-        which = array("I", [places.setdefault(key, len(places)) for key in keys_of(records, self._by[number])])
+        keys = keys_of(records, self._by[number])
+        places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        which = array("I", map(places.__getitem__, keys))
         seconds = array("q", seconds_of(times, written, rule.lateness, batch.arrived))
         digest, seed = xxhash.xxh3_64_intdigest, self._seeds[number]
-        hashes = array("Q", [digest(each, seed) for each in data])
+        hashes = array("Q", map(digest, data, repeat(seed)))
         return Asked(number, rows, list(places), which, seconds, hashes)
 
     def _data(self, batch: Batch) -> list[bytes]:
         """Return what tells each record's fate, as with a fixed rate: its trace id, else its id, else its place."""
         self._identities.batch = batch
         names: list[Any] = list(map(self._trace_id, batch.records))
-        if not all(type(name) is str and name for name in names):
+        if set(map(type, names)) != {str} or not all(names):
             known: Sequence[Any] = batch.ids or range(len(batch))
             names = [
                 name if type(name) is str and name else own if isinstance(own, str) else self._identities(own)
                 for name, own in zip(names, known, strict=True)
             ]
-        text = "".join(names)
-        return [name.encode() for name in names] if text.isascii() else list(map(key_bytes, names))
+        return list(map(str.encode if "".join(names).isascii() else key_bytes, names))
 
 
 def seconds_of(times: Sequence[Any], written: Sequence[float], lateness: float, arrived: float) -> Sequence[int]:
@@ -217,8 +229,8 @@ def answer(
 
 def _picked(asked: Asked, indexes: Iterable[int]) -> Asked:
     some = list(indexes)
-    which, seconds, hashes, rows = (
+    which, seconds, hashes = (
         array(column.typecode, [column[index] for index in some])
-        for column in (asked.which, asked.seconds, asked.hashes, asked.rows)
+        for column in (asked.which, asked.seconds, asked.hashes)
     )
-    return Asked(asked.sampler, rows, asked.keys, which, seconds, hashes)
+    return Asked(asked.sampler, [asked.rows[index] for index in some], asked.keys, which, seconds, hashes)

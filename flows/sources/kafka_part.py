@@ -93,7 +93,10 @@ class KafkaPart(SourcePartition):
         if written:
             batch.written = (written, _written(messages[-1]) or written)
         if self._timed or self.context.timed:
-            batch.times = [_written(message) or batch.arrived for message in messages]
+            batch.times = [
+                millis / 1000 if kind != TIMESTAMP_NOT_AVAILABLE and 0 < millis < _LAST_MILLIS else batch.arrived
+                for kind, millis in map(Message.timestamp, messages)
+            ]
         self._ready.append(batch)
         self._reader.buffered += batch.size
 

@@ -122,7 +122,7 @@ def test_a_crash_keeps_no_record_at_two_rates(kafka: Kafka, tmp_path: Path) -> N
     with Running(flow, "--workers", "2") as running:
         number = 0
         # Until a kill has come between a delivery and the record of its epoch, so that something is there twice.
-        while number < 3 or (number < 20 and not twice(ids_in(kafka, out))):
+        while number < 2 or (number < 20 and not twice(ids_in(kafka, out))):
             before = len(ids_in(kafka, out))
             running.until(lambda before=before: len(ids_in(kafka, out)) > before, "it delivers")  # type: ignore[misc]
             os.kill(running.workers()[number % 2], signal.SIGKILL)
@@ -153,16 +153,15 @@ def test_a_replay_keeps_the_same(kafka: Kafka, elastic: FakeElastic, tmp_path: P
         "fixed": {"url": elastic.url, "index": "fixed", "rules": [half]},
     }
     fixed = []
-    for workers in (1, 2, 4):
+    for workers in (1, 4):
         directory = tmp_path / str(workers)
         directory.mkdir()
         elastic.docs.clear()
         group = new_name("group")
         source = {"type": "kafka", "brokers": [kafka.brokers], "topics": [stream.topic], "group": group}
-        flow = write_flow(directory, kafka, stream.topic, destinations, source=source)
+        flow = write_flow(directory, kafka, stream.topic, destinations, source=source, isolation="none")
         with Running(flow, "--workers", str(workers)) as running:
-            for name in destinations:
-                running.drain(kafka, stream.topic, f"{group}.{name}")
+            running.drain(kafka, stream.topic, group)
             assert running.stop() == 0
         assert elastic.violations == []
         assert {record["id"]: record["sampling"]["rate"] for record in docs(elastic, "dynamic")} == expected
@@ -171,4 +170,4 @@ def test_a_replay_keeps_the_same(kafka: Kafka, elastic: FakeElastic, tmp_path: P
         assert ledgers["dynamic"].dropped == {"Sample": stream.sent - len(expected)}
         assert ledgers["dynamic"].delivered == len(expected) < stream.sent / 2
         assert ledgers["fixed"].dropped == {"Half": stream.sent - len(fixed[0])}
-    assert fixed[0] == fixed[1] == fixed[2]
+    assert fixed[0] == fixed[1]

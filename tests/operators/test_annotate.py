@@ -78,7 +78,9 @@ def test_rates() -> None:
     """A rate is told as it was used: a whole one as 1, a small one with all its digits; without one nothing is told."""
     assert one(b'{"a":1}', 1.0) == b'{"a":1,"sampling":{"rate":1}}'
     assert one(b'{"a":1}', 1.234e-07) == b'{"a":1,"sampling":{"rate":1.234e-07}}'
-    assert annotated([b'{"a":1}', b'{"a":2}'], [UNTOLD, 0.5])[0] == [b'{"a":1}', b'{"a":2,"sampling":{"rate":0.5}}']
+    for own in (True, False):
+        told, left = annotated([b'{"a":1}', b'{"a":2}'], [UNTOLD, 0.5], own=own)
+        assert (told, left) == ([b'{"a":1}', b'{"a":2,"sampling":{"rate":0.5}}'], 0)
 
 
 @given(st.lists(st.tuples(RECORDS, RATES, st.booleans(), st.booleans()), max_size=5))
@@ -88,6 +90,8 @@ def test_any_record(records: list[tuple[dict[str, Any], float, bool, bool]]) -> 
         json.dumps(each, ensure_ascii=plain, indent=2 if wide else None).encode() for each, _, plain, wide in records
     ]
     told, left = annotated(values, [rate for _, rate, _, _ in records])
+    if not any("sampling" in record for record, _, _, _ in records):
+        assert annotated(values, [rate for _, rate, _, _ in records], own=False) == (told, 0)
     for (record, rate, _, _), value in zip(records, told, strict=True):
         own = record.get("sampling")
         found = json.loads(value)

@@ -135,7 +135,13 @@ class Request:
     @cached_property
     def wire(self) -> bytes:
         """The body as it came."""
-        return self._read(int(self.headers["content-length"]))
+        length = int(self.headers["content-length"])
+        body = self._read(length)
+        if len(body) < length:
+            # A sender that was killed has done nothing wrong.
+            msg = f"the sender has gone after {len(body)} of {length} bytes"
+            raise ConnectionAbortedError(msg)
+        return body
 
     @cached_property
     def body(self) -> bytes:

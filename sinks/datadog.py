@@ -29,7 +29,7 @@ from logweir.record import epoch_seconds, rfc3339
 from sinks.address import without_credentials
 from sinks.datadog_answers import read_answer
 from sinks.destination import Getter, Limits, Outcome, Probed, Records, probed
-from sinks.heads import Heads, Levels, said
+from sinks.heads import Heads, Levels, Member, said
 from sinks.http import HttpClient, Response
 from sinks.secret import HeaderSecret
 from sinks.settings import CommonDestination, env_field
@@ -106,7 +106,7 @@ class Datadog(CommonDestination):
 
     def fields(self) -> set[str]:
         """Return what a log's reserved attributes come from."""
-        return {"timestamp", "message", _RESERVED, *_HEAD_FIELDS, *_TRACE_FIELDS}
+        return {"timestamp", "message", _RESERVED, *_HEAD_FIELDS, _HOST_FIELD, *_TRACE_FIELDS}
 
     def open(self, getter: Callable[[str], Getter], resume: Any, partition: int = 0) -> DatadogDestination:
         """Return the destination; it connects with the first request."""
@@ -114,7 +114,8 @@ class Datadog(CommonDestination):
         return DatadogDestination(self, getter)
 
 
-_HEAD_FIELDS = ("level", "context.service", "context.host", "context.environment", "context.version")
+_HEAD_FIELDS = ("level", "context.service", "context.environment", "context.version")
+_HOST_FIELD = "context.host"
 _TRACE_FIELDS = ("trace.traceId", "trace.spanId")
 _RESERVED = "/ddsource/ddtags/hostname/service/status/dd.trace_id/dd.span_id/dd"
 """What a record may say itself of what is put before it."""
@@ -143,8 +144,8 @@ class _Attributes:
         self._settings = settings
         self._levels = Levels()
 
-    def head(self, level: Any, service: Any, host: Any, environment: Any, version: Any) -> bytes:
-        """Return the beginning of a log."""
+    def head(self, level: Any, service: Any, environment: Any, version: Any) -> str:
+        """Return the beginning of a log, up to its host."""
         settings = self._settings
         known = self._levels[level]
         tags = list(settings.tags)
@@ -156,11 +157,10 @@ class _Attributes:
         found = {
             "ddsource": settings.source,
             "ddtags": ",".join(tags),
-            "hostname": said(host) or settings.hostname,
             "service": said(service) or settings.service,
             "status": _STATUS.get(known, known) if known else None,
         }
-        return orjson.dumps({name: value for name, value in found.items() if value})[:-1] + b","
+        return orjson.dumps({name: value for name, value in found.items() if value})[:-1].decode() + ","
 
 
 class DatadogDestination:
@@ -182,6 +182,7 @@ class DatadogDestination:
         self._reserved = getter(_RESERVED)
         self._trace, self._span = (getter(name) for name in _TRACE_FIELDS)
         self._heads = Heads(_Attributes(settings).head)
+        self._host, self._hosts = getter(_HOST_FIELD), Member("hostname", settings.hostname)
         self._window = TimeWindow(PAST_SECONDS, FUTURE_SECONDS, refuse=settings.time_window == "dead_letter")
         self._headers = {"content-type": "application/json"}
         if self.compression:
@@ -202,23 +203,22 @@ class DatadogDestination:
         """Return each record with Datadog's attributes before its own bytes."""
         rows, values = records.records, records.values
         heads = self._heads.of([list(map(get, rows)) for get in self._head_getters])
+        hosts = self._hosts.of(list(map(self._host, rows)))
         traces = low_halves(list(map(self._trace, rows)), TRACE_DIGITS)
         spans = low_halves(list(map(self._span, rows)), SPAN_DIGITS)
-        pieces = [
+        starts = [
             (
-                b'%b"dd.trace_id":"%d","dd.span_id":"%d",%b' % (head, trace, span, value[1:])
+                f'{head}{host}"dd.trace_id":"{trace}","dd.span_id":"{span}",'
                 if span
-                else b'%b"dd.trace_id":"%d",%b' % (head, trace, value[1:])
+                else f'{head}{host}"dd.trace_id":"{trace}",'
             )
             if trace
-            else head + value[1:]
-            for head, trace, span, value in zip(heads, traces, spans, values, strict=True)
+            else head + host
+            for head, host, trace, span in zip(heads, hosts, traces, spans, strict=True)
         ]
+        pieces = [start.encode() + value[1:] for start, value in zip(starts, values, strict=True)]
         for index in self._odd(records):
-            own = orjson.loads(heads[index][:-1] + b"}")
-            if traces[index]:
-                own["dd.trace_id"] = str(traces[index])
-                own |= {"dd.span_id": str(spans[index])} if spans[index] else {}
+            own = orjson.loads(starts[index][:-1] + "}")
             pieces[index] = self._general(values[index], rows[index], own, records.arrived)
         if self._truncate and max(map(len, pieces), default=0) > MAX_RECORD_BYTES:
             pieces = [_cut(piece) if len(piece) > MAX_RECORD_BYTES else piece for piece in pieces]

@@ -28,7 +28,7 @@ from logweir.record import epoch_seconds
 from logweir.units import Duration
 from sinks.address import without_credentials
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records, Retry, probed
-from sinks.heads import Heads, Levels, said
+from sinks.heads import Heads, Levels, Member, said
 from sinks.http import HttpClient, Response
 from sinks.secret import HeaderSecret
 from sinks.settings import CommonDestination, env_field
@@ -45,7 +45,8 @@ _COLLECTOR = re.compile(r"/services/collector(/event|/raw)?(/1\.0)?/?$")
 _SECONDS_LIMIT = 10_000
 """Bounds the cache of seconds, whatever the timestamps are."""
 _DOT, _LAST = itemgetter(19), itemgetter(-1)
-_HEAD_FIELDS = ("level", "context.service", "context.host", "context.environment")
+_HEAD_FIELDS = ("level", "context.service", "context.environment")
+_HOST_FIELD = "context.host"
 
 
 class Splunk(CommonDestination):
@@ -76,7 +77,7 @@ class Splunk(CommonDestination):
 
     def fields(self) -> set[str]:
         """Return what an event's time, host and indexed fields come from."""
-        return {"timestamp", *_HEAD_FIELDS}
+        return {"timestamp", *_HEAD_FIELDS, _HOST_FIELD}
 
     def open(self, getter: Callable[[str], Getter], resume: Any, partition: int = 0) -> SplunkDestination:
         """Return the destination; it connects with the first request."""
@@ -115,6 +116,7 @@ class SplunkDestination:
         self._timestamp = getter("timestamp")
         self._head_getters = [getter(name) for name in _HEAD_FIELDS]
         self._heads = Heads(self._head)
+        self._host, self._hosts = getter(_HOST_FIELD), Member("host", settings.host)
         self._levels = Levels()
         self._seconds = _Seconds()
         self._numbers = EventNumbers()
@@ -141,10 +143,11 @@ class SplunkDestination:
         """Return an event for each record, which is the event's `event` with its own bytes."""
         rows = records.records
         heads = self._heads.of([list(map(get, rows)) for get in self._head_getters])
+        hosts = self._hosts.of(list(map(self._host, rows)))
         times = self._times(list(map(self._timestamp, rows)), records.arrived)
         return [
-            b'{"time":%b,%b%b}' % (moment.encode(), head, value)
-            for moment, head, value in zip(times, heads, records.values, strict=True)
+            b"%b%b}" % (f'{{"time":{moment},{host}{head}'.encode(), value)
+            for moment, host, head, value in zip(times, hosts, heads, records.values, strict=True)
         ]
 
     def frame(self, pieces: list[bytes]) -> bytes:
@@ -196,17 +199,16 @@ class SplunkDestination:
         self._closed.set()
         self._client.close()
 
-    def _head(self, level: Any, service: Any, host: Any, environment: Any) -> bytes:
-        """Return what stands between an event's time and its record."""
+    def _head(self, level: Any, service: Any, environment: Any) -> str:
+        """Return what stands between an event's host and its record."""
         settings = self._settings
-        found = {"host": said(host) or settings.host, "source": settings.source, "sourcetype": settings.sourcetype}
-        members: dict[str, Any] = {name: value for name, value in found.items() if value}
+        members: dict[str, Any] = {"source": settings.source, "sourcetype": settings.sourcetype}
         if settings.index:
             members["index"] = settings.index
         fields = {"level": self._levels[level], "service": said(service), "environment": said(environment)}
         if any(fields.values()):
             members["fields"] = {name: value for name, value in fields.items() if value}
-        return orjson.dumps(members)[1:-1] + b',"event":'
+        return orjson.dumps(members)[1:-1].decode() + ',"event":'
 
     def _times(self, times: list[Any], arrived: float) -> list[str]:
         """Return seconds since 1970 with milliseconds, as JSON has them."""

@@ -6,14 +6,15 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import deliver, encode, limits, logger, redact
+from benchmarks import archive, deliver, encode, limits, logger, redact
 from benchmarks.processes import stop
 from benchmarks.stages import shares
 from flows.config import load
 from tests.servers.kafka import Kafka
 
-SERVERLESS = {"encode": encode.costs, "limits": limits.costs, "redact": redact.cost}
+SERVERLESS = {"archive": archive.measure, "encode": encode.costs, "limits": limits.costs, "redact": redact.cost}
 """Measurements that need nothing else."""
+KAFKA_ALONE = ("archive-kafka", "logger")
 
 
 def main() -> None:
@@ -21,12 +22,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", choices=[*SERVERLESS, "logger"], help="What needs no server, or Kafka alone.")
+    parser.add_argument("--only", choices=[*SERVERLESS, *KAFKA_ALONE], help="What needs no server, or Kafka alone.")
     options = parser.parse_args()
     if options.only == "logger":
         with Kafka() as kafka:
             kafka.create_topic(logger.TOPIC)
             logger.measure(kafka.brokers)
+        return
+    if options.only == "archive-kafka":
+        with Kafka() as kafka:
+            kafka.create_topic(deliver.TOPIC)
+            size = deliver.fill(kafka.brokers, options.records, deliver.TOPIC, 1)
+            archive.from_kafka(kafka.brokers, deliver.TOPIC, options.records, size)
         return
     if options.only:
         SERVERLESS[options.only](options.records, options.repeats)
@@ -48,6 +55,7 @@ def main() -> None:
             encode.costs(options.records, options.repeats)
             redact.cost(options.records, options.repeats)
             limits.costs(options.records, options.repeats)
+            archive.from_kafka(kafka.brokers, deliver.TOPIC, options.records, size)
             deliver.workers(kafka.brokers, url, options.records, options.repeats)
             kafka.create_topic(logger.TOPIC)
             logger.measure(kafka.brokers)

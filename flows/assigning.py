@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows import recovery_store
+from flows.archiving import ARCHIVE
 from flows.config import Flow
 from flows.plan import limiters_of
 from flows.runtime import Assignment
@@ -15,13 +16,13 @@ from logweir.errors import LogweirError
 
 
 def groups(flow: Flow, only: Sequence[str] | None) -> list[list[str]]:
-    """Return the enabled destinations, those of one dataflow together.
+    """Return the enabled destinations and the archive, those of one dataflow together.
 
     Args:
         flow: The flow.
         only: Those to leave it at; all when None.
     """
-    names = [name for name in flow.enabled if only is None or name in only]
+    names = [name for name in flow.outlets if only is None or name in only]
     if flow.isolation == "destination":
         return [[name] for name in names]
     return [names] if names else []
@@ -41,7 +42,7 @@ def assign(flow: Flow, names: Sequence[str], workers: int) -> Assignment:
     try:
         recovery_store.make(store)
         partitions = recovery_store.remember_partitions(
-            store, {name: flow.enabled[name].partitions * workers for name in names}
+            store, {name: flow.outlets[name].partitions * workers for name in names}
         )
         known = remembered(store)
         seatings = {name: known.get(name, Seating()).started(limiters_of(flow, name)) for name in names}
@@ -54,7 +55,14 @@ def assign(flow: Flow, names: Sequence[str], workers: int) -> Assignment:
         destinations=tuple(names),
         group=f"{group}.{label}" if isolated else group,
         recovery=store,
+        interval=_interval(flow, names),
         workers=workers,
         sink_partitions=partitions,
         seatings=seatings,
     )
+
+
+def _interval(flow: Flow, names: Sequence[str]) -> float:
+    """Return the seconds of an epoch. The archive's own dataflow ends one with each commit that is due."""
+    archive = flow.archive
+    return archive.batch.flush_interval if archive is not None and list(names) == [ARCHIVE] else flow.recovery.interval

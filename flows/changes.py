@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
+from flows.archiving import ARCHIVE
 from flows.config import Flow
 
 Path = tuple[str, ...]
@@ -71,6 +72,8 @@ class Change(NamedTuple):
 
     def concerns(self, destinations: Iterable[str]) -> bool:
         """Tell whether it is about one of these destinations, or about all."""
+        if self.path[0] == "retention":
+            return ARCHIVE in destinations
         return self.path[0] != "destinations" or self.path[1] in destinations
 
 

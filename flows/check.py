@@ -52,12 +52,15 @@ def warnings(loaded: LoadedFlow) -> list[Finding]:
     document, flow = loaded.document, loaded.flow
     shared = _place(flow.rules, ("rules",))
     own = {name: _place(flow.declared_rules(name), ("destinations", name, "rules")) for name in flow.enabled}
-    kinds = _kinds([*shared, *(placed for some in own.values() for placed in some)])
+    archive = flow.archive
+    kept_by = {each for policy in archive.retention.asked for each in policy.categories or ()} if archive else set()
+    kinds = _kinds([*shared, *(placed for some in own.values() for placed in some)], kept_by)
     found, passing = _judge(document, shared, kinds)
     found += _same_files(loaded)
     found += _never_full(loaded)
     found += _never_hidden(loaded)
-    found += never_deciding(loaded)
+    if archive is not None:
+        found += never_deciding(document, archive.retention, kinds if archive.takes_all else passing)
     found += _never_known(document, [*shared, *(placed for some in own.values() for placed in some)])
     if not passing:
         found.append(document.find(("rules",), "nothing can pass these rules", warning=True, key=True))
@@ -126,9 +129,10 @@ def _never_known(document: Document, rules: Sequence[Placed]) -> Iterator[Findin
             yield document.find((*placed.path, "by"), message, warning=True)
 
 
-def _kinds(rules: Sequence[Placed]) -> list[Kind]:
-    """Return every combination of level and category that these rules can tell apart."""
+def _kinds(rules: Sequence[Placed], further: set[str]) -> list[Kind]:
+    """Return every combination of level and category that these rules can tell apart, and with further categories."""
     named = {each for placed in rules if isinstance(placed.rule, CategoryRule) for each in placed.rule.categories}
+    named |= further
     return list(product((*LEVELS, None), (*sorted(named), _OTHER, None)))
 
 

@@ -6,41 +6,44 @@ without conditions decides all of its records; one with conditions may leave any
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import product
+from collections.abc import Iterator, Sequence
 
-from flows.config import LoadedFlow
-from flows.document import Finding
-from logweir.record import LEVELS
+from flows.archiving import RetentionSettings
+from flows.document import Document, Finding
 from operators.retention import ranked, takes
 from operators.retention_models import Policy
 
-_OTHER = "\0another category"
 
+def never_deciding(
+    document: Document, settings: RetentionSettings, kinds: Sequence[tuple[str | None, str | None]]
+) -> Iterator[Finding]:
+    """Return a warning for each policy whose records others decide, every one, and where none is asked at all.
 
-def never_deciding(loaded: LoadedFlow) -> Iterator[Finding]:
-    """Return a warning for each policy whose records others decide, every one, and where none is asked at all."""
-    settings = loaded.flow.retention
-    if settings is None:
-        return
+    Args:
+        document: The flow file.
+        settings: Its `retention`.
+        kinds: The combinations of level and category that come to the archive, as far as anything tells them apart.
+    """
     asked = ranked(settings.asked)
     if settings.policies and not asked:
         message = f"every policy is disabled, so all records are kept {settings.default_period}"
-        yield loaded.document.find(("retention", "policies"), message, warning=True, key=True)
-    before = _deciding_before(asked)
+        yield document.find(("retention", "policies"), message, warning=True, key=True)
+    if document.get(("retention", "policies")) in (None, "default"):
+        return
+    before = _deciding_before(asked, kinds)
     for index, policy in enumerate(settings.policies):
         if policy.enabled and (others := before[policy.name]) is not None:
-            names = ", ".join(f"`{name}`" for name in others)
-            message = f"`{policy.name}` never decides: {names} {_why(policy, others, asked)}"
-            yield loaded.document.find(("retention", "policies", index), message, warning=True)
+            message = f"`{policy.name}` never decides: {_why(policy, others, asked)}"
+            yield document.find(("retention", "policies", index), message, warning=True)
 
 
-def _deciding_before(asked: list[Policy]) -> dict[str, list[str] | None]:
+def _deciding_before(
+    asked: list[Policy], kinds: Sequence[tuple[str | None, str | None]]
+) -> dict[str, list[str] | None]:
     """Return by policy those that decide all of its records before it; None where it decides some."""
-    categories = {each for policy in asked for each in policy.categories or ()}
     decides: set[str] = set()
     before: dict[str, dict[str, None]] = {policy.name: {} for policy in asked}
-    for level, category in product((*LEVELS, None), (*sorted(categories), _OTHER, None)):
+    for level, category in kinds:
         first: str | None = None
         for policy in asked:
             if not takes(policy, level, category):
@@ -56,8 +59,11 @@ def _deciding_before(asked: list[Policy]) -> dict[str, list[str] | None]:
 
 def _why(policy: Policy, others: list[str], asked: list[Policy]) -> str:
     """Return why others decide, and what would help."""
+    if not others:
+        return "the rules let none of its records through; set retention.archive.from to source to keep them"
     theirs = [each for each in asked if each.name in others]
-    verb = "takes" if len(theirs) == 1 else "take"
+    names, verb = ", ".join(f"`{name}`" for name in others), "takes" if len(theirs) == 1 else "take"
     if any(each.priority > policy.priority for each in theirs):
-        return f"{verb} all of its records by priority; raise its priority above {max(t.priority for t in theirs)}"
-    return f"{verb} all of its records, and of one priority the longest period decides; raise its priority"
+        above = max(each.priority for each in theirs)
+        return f"{names} {verb} all of its records by priority; raise its priority above {above}"
+    return f"{names} {verb} all of its records, and of one priority the longest period decides; raise its priority"

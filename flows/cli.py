@@ -309,7 +309,7 @@ def _only(loaded: LoadedFlow, only: str | None) -> list[str] | None:
 def _known(loaded: LoadedFlow, name: str, option: str) -> None:
     from logweir.settings import nearest
 
-    known = loaded.flow.enabled
+    known = loaded.flow.outlets
     if name not in known:
         msg = f"{name!r} is no enabled destination of this flow, which has {', '.join(known)}{nearest(name, known)}"
         raise click.BadParameter(msg, param_hint=option)

@@ -160,7 +160,7 @@ class Cluster:
             for each in reports:
                 ledger.merge(Ledger.from_dict(each["ledger"]))
             merged[name] = {
-                "type": str(getattr(self._assignment.flow.enabled[name], "type", "")),
+                "type": str(getattr(self._assignment.flow.outlets[name], "type", "")),
                 "ledger": ledger,
                 "partitions": [part for each in reports for part in each["partitions"]],
                 "workers": reports,

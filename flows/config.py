@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
+from flows.archiving import ARCHIVE, FlowArchive, RetentionSettings
 from flows.contradictions import contradictions
 from flows.document import Document, Finding, read
 from flows.expectations import FlowTest
@@ -33,10 +34,9 @@ from logweir.errors import ConfigError
 from logweir.settings import StrictModel, Substituted, fault, nearest
 from logweir.units import Bytes, Duration
 from operators.redact_models import RedactSettings
-from operators.retention_models import Policies
 from operators.rule_models import BaseRule, Condition, Rule, Sampling, routing_rules
 from sinks import SINKS, load_sink
-from sinks.settings import CommonDestination
+from sinks.settings import CommonDestination, DeliverySettings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _LISTEN = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]*):(\d{1,5})")
@@ -164,7 +164,9 @@ class Flow(StrictModel):
     )
     rules: list[Rule] = Field(default_factory=list, description="What decides which records pass.")
     destinations: dict[Name, AnyDestination] = Field(min_length=1, description="Where records go, each by its name.")
-    retention: Policies | None = Field(None, description="How long each record is kept.")
+    retention: RetentionSettings | None = Field(
+        None, description="An archive of the records, and how long each is kept there."
+    )
     dead_letter: DeadLetterSettings = Field(
         DeadLetterSettings(directory="./dead-letter"),
         description="Where records go that can't be delivered. With a Kafka source: topic_prefix `dead.`.",
@@ -200,16 +202,37 @@ class Flow(StrictModel):
 
     def own_rules(self, destination: str) -> list[BaseRule]:
         """Return all rules that are asked of this destination, after the flow's: its `when` and `sampling` too."""
+        if destination not in self.destinations:
+            return []
         settings, declared = self.destinations[destination], self.declared_rules(destination)
         highest = max((rule.priority for rule in declared), default=0)
         when = _CONDITIONS.validate_python(settings.when)
         sampling = None if settings.sampling is None else Sampling.model_validate(settings.sampling)
         return [*declared, *routing_rules(destination, when, sampling, highest)]
 
+    def shared_rules(self, name: str) -> list[Rule]:
+        """Return the flow's rules that are asked before what goes to this destination: none for an archive of all."""
+        archive = self.archive
+        return [] if name == ARCHIVE and archive is not None and archive.takes_all else self.rules
+
     @property
     def enabled(self) -> dict[str, CommonDestination]:
         """The destinations that are delivered to."""
         return {name: each for name, each in self.destinations.items() if each.enabled}
+
+    @property
+    def archive(self) -> FlowArchive | None:
+        """The archive, if there is one."""
+        if self.retention is None:
+            return None
+        exact = getattr(self.source, "type", None) == "kafka"
+        return FlowArchive(self.name, self.retention, self.source.layout(), exact)
+
+    @property
+    def outlets(self) -> Mapping[str, DeliverySettings]:
+        """All that is delivered to by name: the destinations, and the archive."""
+        archive = self.archive
+        return {**self.enabled, **({ARCHIVE: archive} if archive is not None else {})}
 
 
 @dataclass(frozen=True, slots=True)

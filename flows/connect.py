@@ -17,7 +17,7 @@ from logweir.events import Events
 from operators.projection import Projection
 from sinks.destination import Delivered, Hold
 from sinks.health import timed_probe
-from sinks.settings import CommonDestination
+from sinks.settings import DeliverySettings
 
 SOURCE = "source"
 
@@ -49,7 +49,7 @@ def connect(flow: Flow) -> list[Answer]:
     asks: list[Callable[[], Answer]] = []
     if isinstance(flow.source, Kafka):
         asks.append(partial(_ask_source, flow, flow.source.group))
-    asks += [partial(_ask, flow, name, settings) for name, settings in flow.enabled.items()]
+    asks += [partial(_ask, flow, name, settings) for name, settings in flow.outlets.items()]
     with ThreadPoolExecutor(max_workers=len(asks)) as pool:
         return list(pool.map(lambda ask: ask(), asks))
 
@@ -64,7 +64,7 @@ def answers_text(answers: list[Answer]) -> str:
     return "\n".join([shown, *(f"\n{each.name}: {each.issue}" for each in answers if each.issue)])
 
 
-def _ask(flow: Flow, name: str, settings: CommonDestination) -> Answer:
+def _ask(flow: Flow, name: str, settings: DeliverySettings) -> Answer:
     kind = str(getattr(settings, "type", ""))
     try:
         destination = settings.open(Projection(settings.fields(), flow.source.layout()).getter, None)

@@ -22,6 +22,7 @@ def contradictions(document: Document) -> list[Finding]:
     return [
         *_source(document),
         *_destinations(document),
+        *_archive(document),
         *_circles(document),
         *_duplicate_rules(document),
         *_tests(document),
@@ -43,6 +44,13 @@ def _destinations(document: Document) -> Iterator[Finding]:
         return
     if all(isinstance(each, dict) and each.get("enabled") is False for each in destinations.values()):
         yield document.find(("destinations",), "none is enabled; a flow needs one to deliver to", key=True)
+
+
+def _archive(document: Document) -> Iterator[Finding]:
+    destinations = document.get(("destinations",))
+    if document.get(("retention",)) is not None and isinstance(destinations, dict) and "archive" in destinations:
+        said = "is the name of the archive that `retention` brings; give this destination another"
+        yield document.find(("destinations", "archive"), said, key=True)
 
 
 def _circles(document: Document) -> Iterator[Finding]:

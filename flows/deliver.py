@@ -94,7 +94,8 @@ class DeliveryPartition(StatefulSinkPartition[Batch | Item, dict[str, Any]]):
         """Hand the batches over, those too whose last question is answered; nothing is sent on this thread."""
         try:
             settled = [value if isinstance(value, Batch) else self._settle(value) for value in values]
-            self._delivery.write([batch for batch in settled if batch is not None])
+            batches = [batch for batch in settled if batch is not None]
+            self._delivery.write(self._runtime.in_order(self._name, batches))
         except BaseException as error:
             self._fail(error)
             raise
@@ -102,6 +103,8 @@ class DeliveryPartition(StatefulSinkPartition[Batch | Item, dict[str, Any]]):
     def snapshot(self) -> dict[str, Any]:
         """Wait until all of the epoch is settled, and return the ledger that goes with its offsets."""
         try:
+            # Each answer of a limiter comes within the epoch of its question.
+            assert not self._runtime.held_back(self._name)
             self._delivery.barrier(self._runtime.stop_by)
             destination = self._delivery.checkpoint()
         except BaseException as error:

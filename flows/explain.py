@@ -52,7 +52,7 @@ class Explained:
     destinations: tuple[tuple[str, Verdict], ...] = ()
     """What each destination's own rules say of a record that the flow's rules let through."""
     kept: Kept | None = None
-    """How long it is kept, where the flow has `retention`."""
+    """How long it is kept, where it comes to the archive."""
 
 
 def explain_stream(flow: Flow, lines: BinaryIO, out: TextIO, as_json: bool) -> int:
@@ -85,6 +85,7 @@ class Explainer:
             fields |= {"timestamp", *fields_of_policies(flow.retention.asked)}
         self._projection = Projection(fields, flow.source.layout())
         self._keep = _Keeping(flow.retention, self._projection) if flow.retention is not None else None
+        self._all = flow.archive is not None and flow.archive.takes_all
         self._redact = Redactor(flow.redact, flow.source.layout()) if flow.redact else None
         self._decode = Decoder(self._projection)
         self._rules = compile_rules(flow.rules, self._projection)
@@ -108,7 +109,8 @@ class Explainer:
         # Where the flow drops a record no destination is asked.
         asked = {} if verdict.code >= 0 else self._own
         own = tuple((name, rules.explain(record, identity)) for name, rules in asked.items())
-        kept = self._keep(record, batch.arrived) if self._keep is not None else None
+        archived = self._keep is not None and (self._all or verdict.code < 0)
+        kept = self._keep(record, batch.arrived) if self._keep is not None and archived else None
         return Explained(number, identity, None, verdict, own, kept)
 
 
@@ -116,7 +118,7 @@ class _Keeping:
     """Tells how long a record is kept."""
 
     def __init__(self, settings: Policies, projection: Projection) -> None:
-        self._retention = Retention(settings, projection)
+        self._retention = Retention(settings, projection.getter, projection.layout.levels)
         self._timestamp = projection.getter("timestamp")
 
     def __call__(self, record: Any, arrived: float) -> Kept:

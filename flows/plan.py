@@ -24,7 +24,7 @@ from operators.sampling import Sampled
 
 def limiters_of(flow: Flow, name: str) -> list[LimiterRule]:
     """Return the limiters that a destination's records are asked about: the flow's first, in file order."""
-    rules = [*flow.rules, *flow.own_rules(name)]
+    rules = [*flow.shared_rules(name), *flow.own_rules(name)]
     return [rule for rule in rules if rule.enabled and isinstance(rule, LimiterRule)]
 
 
@@ -48,22 +48,25 @@ class Plan:
         self.revision = revision
         self.waiting = 0
         """Batches of this plan that are between decode and delivery, counted for each destination."""
-        rules = [rule for rule in flow.rules if rule.enabled]
+        shared = {name: [rule for rule in flow.shared_rules(name) if rule.enabled] for name in projections}
+        # Where an archive of all is among several, the rules can't be asked once for every destination.
+        rules = next(iter(shared.values())) if len(set(map(len, shared.values()))) == 1 else []
         own = {name: [rule for rule in flow.own_rules(name) if rule.enabled] for name in projections}
         layout = flow.source.layout()
-        every = [*rules, *(rule for some in own.values() for rule in some)]
-        whole = projected_at_once(every, [flow.enabled[name].fields() for name in projections], layout)
+        every = [*max(shared.values(), key=len), *(rule for some in own.values() for rule in some)]
+        whole = projected_at_once(every, [flow.outlets[name].fields() for name in projections], layout)
         asked = whole or Projection(fields_of(every), layout, identified=False)
         self._redact = Redactor(flow.redact, layout) if flow.redact else None
         hide = self._redact.text if self._redact else None
         self._decoder = Decoder(asked, final=whole is not None, hide=hide) if every else None
         self._rules: RuleSet = compile_rules(rules, asked)
-        first = len(self._rules.limiters)
-        self._own_rules = {name: compile_rules(some, asked, first) for name, some in own.items()}
-        self._limiters = {
-            name: Limiters([*self._rules.limiters, *some.limiters], asked, revision)
-            for name, some in self._own_rules.items()
-        }
+        self._own_rules: dict[str, list[RuleSet]] = {}
+        self._limiters: dict[str, Limiters] = {}
+        for name, some in own.items():
+            first = self._rules if rules else compile_rules(shared[name], asked)
+            last = compile_rules(some, asked, len(first.limiters))
+            self._own_rules[name] = [last] if rules else [first, last]
+            self._limiters[name] = Limiters([*first.limiters, *last.limiters], asked, revision)
         self._final_decoders = {name: Decoder(each, hide=hide) for name, each in projections.items()}
         self.places = {name: _places(seatings[name], each.limiters) for name, each in self._limiters.items()}
         """By destination and slot."""
@@ -96,7 +99,8 @@ class Plan:
         """
         if len(self._limiters) > 1:
             batch = batch.twin()
-        batch = self._own_rules[name].filter(batch)
+        for rules in self._own_rules[name]:
+            batch = rules.filter(batch)
         question = self._limiters[name].ask(batch, origin, time.time()) if self._limiters[name].rules else None
         return question or self._finish(name, batch)
 

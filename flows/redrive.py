@@ -24,13 +24,9 @@ from logweir.errors import SourceError, UndeliveredError
 from logweir.events import Events
 from sinks.deadletter import DeadLetter, DeadLetters, DirectoryDeadLetters, KafkaDeadLetters
 from sinks.delivery import Delivery
+from sinks.destination import REDRIVE_PARTITION
 from sinks.flight import Flight
-
-PARTITION = 9999
-"""The sink partition of a redrive, which no flow has.
-
-It must not share what a flow takes back when it resumes, such as the end of a file.
-"""
+from sinks.table_delivery import deliver_to
 
 _READ_RECORDS = 500
 _SETTLED_RECORDS = 50_000
@@ -93,12 +89,12 @@ class Redrive:
             letters.close()
 
     def _redrive(self, letters: Letters) -> Report:
-        settings = self._flow.destinations[self._name]
+        settings = self._flow.outlets[self._name]
         steps = Steps(self._flow, self._name)
         flight = Flight(self._flow.max_in_flight)
         dead_letters = _AddingUp(_dead_letters(self._flow, self._name, self._events))
-        destination = settings.open(steps.getter, letters.state, partition=PARTITION)
-        delivery = Delivery(delivering(self._name, settings), destination, dead_letters, flight, self._events)
+        destination = settings.open(steps.getter, letters.state, partition=REDRIVE_PARTITION)
+        delivery = deliver_to(destination, delivering(self._name, settings), dead_letters, flight, self._events)
         report = Report(self._name, letters.passed, ledger=delivery.ledger, undeliverable=self._undeliverable)
         try:
             report.complete = self._send_all(letters, steps, delivery, dead_letters, flight)

@@ -27,14 +27,14 @@ class Steps:
 
     def __init__(self, flow: Flow, name: str) -> None:
         layout = flow.source.layout()
-        rules = [rule for rule in flow.rules if rule.enabled]
+        rules = [rule for rule in flow.shared_rules(name) if rule.enabled]
         own = [rule for rule in flow.own_rules(name) if rule.enabled]
         asked = Projection(fields_of([*rules, *own]), layout, identified=False)
         self._redact = Redactor(flow.redact, layout) if flow.redact else None
         hide = self._redact.text if self._redact else None
         self._decode_for_rules = Decoder(asked, final=False, hide=hide) if rules or own else None
         self._rules = (compile_rules(rules, asked), compile_rules(own, asked))
-        projection = Projection(flow.destinations[name].fields(), layout)
+        projection = Projection(flow.outlets[name].fields(), layout)
         self.getter = projection.getter
         self._decode = Decoder(projection, hide=hide)
 

@@ -164,5 +164,5 @@ def _compile(flow: Flow, only: Sequence[str] | None) -> None:
     """
     layout = flow.source.layout()
     for names in groups(flow, only):
-        projections = {name: Projection(flow.enabled[name].fields(), layout) for name in names}
+        projections = {name: Projection(flow.outlets[name].fields(), layout) for name in names}
         Plan(flow, projections, {name: Seating().started(limiters_of(flow, name)) for name in names})

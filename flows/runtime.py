@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flows.archiving import FlowArchive
 from flows.config import Flow
 from flows.limiting import Place
+from flows.ordering import InOrder
 from flows.orders import Prepare
 from flows.plan import Plan
 from flows.sampling import SamplerSet
@@ -28,7 +30,8 @@ from sinks.decide import Policy
 from sinks.delivery import Delivering, Delivery
 from sinks.flight import Flight
 from sinks.health import Health, HealthChecks
-from sinks.settings import CommonDestination
+from sinks.settings import DeliverySettings
+from sinks.table_delivery import deliver_to
 
 _OVERFLOW_SECONDS = 60.0
 """A destination that is slower than its source is told at most this often."""
@@ -44,6 +47,8 @@ class Assignment:
     group: str
     recovery: Path
     """The directory with Bytewax's recovery store of this dataflow."""
+    interval: float = 10.0
+    """Seconds of an epoch."""
     worker: int = 0
     workers: int = 1
     addresses: tuple[str, ...] = ()
@@ -69,8 +74,9 @@ class Runtime:
         self.assignment = assignment
         self.events = events
         flow = assignment.flow
-        self.destinations: dict[str, CommonDestination] = {name: flow.enabled[name] for name in assignment.destinations}
-        self._flights = {name: Flight(flow.max_in_flight) for name in self.destinations}
+        outlets = flow.outlets
+        self.destinations: dict[str, DeliverySettings] = {name: outlets[name] for name in assignment.destinations}
+        self._flights = {name: Flight(_in_flight(flow, each)) for name, each in self.destinations.items()}
         self._health = {name: Health(name, events) for name in self.destinations}
         self.deliveries: dict[str, dict[int, Delivery]] = {name: {} for name in self.destinations}
         self._stop_by: float | None = None
@@ -85,6 +91,8 @@ class Runtime:
         self._plans = {self._plan.revision: self._plan}
         """Those that questions may have been asked by, or will be."""
         self._tell_source()
+        self._turns = 0
+        self._orders = {name: InOrder() for name, each in self.destinations.items() if isinstance(each, FlowArchive)}
         self._checks = self._start_checks() if assignment.worker == 0 else []
         self._topics_made: set[str] = set()
         self._overflowed = -_OVERFLOW_SECONDS
@@ -93,7 +101,19 @@ class Runtime:
         """Return what of a raw batch the flow's rules let pass, and by which plan its way goes on."""
         with self._changing:
             plan = self._plan.begin()
+        self._turns += 1
+        batch.turn = self._turns
         return plan, plan.decode(batch)
+
+    def in_order(self, name: str, batches: list[Batch]) -> list[Batch]:
+        """Return the batches whose turn it is: the archive has to get them in the order in which they were read."""
+        order = self._orders.get(name)
+        return batches if order is None else order.leave(batches)
+
+    def held_back(self, name: str) -> int:
+        """Return how many batches wait for their turn."""
+        order = self._orders.get(name)
+        return 0 if order is None else order.waiting
 
     def settle(self, name: str, item: Item) -> Batch | None:
         """Take the limiters' answer; return the batch that it is about once that is the last one, or their summary."""
@@ -124,9 +144,9 @@ class Runtime:
         )
         dead_letters = self._dead_letters(name, partition)
         with self._changing:
-            self.deliveries[name][partition] = delivery = Delivery(
-                delivering(name, self._plan.flow.enabled[name]),
+            self.deliveries[name][partition] = delivery = deliver_to(
                 destination,
+                delivering(name, self._plan.flow.outlets[name]),
                 dead_letters,
                 self._flights[name],
                 self.events,
@@ -149,13 +169,13 @@ class Runtime:
         with self._changing:
             self._plan = self._plans[revision]
             self._tell_source()
-            flow = self._plan.flow
+            flow, outlets = self._plan.flow, self._plan.flow.outlets
             for name, deliveries in self.deliveries.items():
-                self._flights[name].limit = flow.max_in_flight
+                self._flights[name].limit = _in_flight(flow, outlets[name])
                 for delivery in deliveries.values():
-                    delivery.configure(delivering(name, flow.enabled[name]))
+                    delivery.configure(delivering(name, outlets[name]))
             for name, checks in zip(self.destinations, self._checks, strict=False):
-                checks.interval = flow.enabled[name].health_interval
+                checks.interval = outlets[name].health_interval
 
     def settled(self) -> bool:
         """Tell whether nothing is on its way any more by settings from before the last swap."""
@@ -239,7 +259,13 @@ class Runtime:
             flight.add(count)
 
 
-def delivering(name: str, settings: CommonDestination) -> Delivering:
+def _in_flight(flow: Flow, settings: DeliverySettings) -> int:
+    """Return the most bytes in flight to a destination: the archive gathers one commit while it writes another."""
+    needed = 2 * settings.batch.max_bytes if isinstance(settings, FlowArchive) else 0
+    return max(flow.max_in_flight, needed)
+
+
+def delivering(name: str, settings: DeliverySettings) -> Delivering:
     """Return what the delivery engine has to know of a destination's settings."""
     return Delivering(
         name=name,

@@ -168,7 +168,7 @@ def _run_dataflow(runtime: Runtime, fail: Any) -> None:
 
     assignment = runtime.assignment
     options = {
-        "epoch_interval": timedelta(seconds=assignment.flow.recovery.interval),
+        "epoch_interval": timedelta(seconds=assignment.interval),
         "recovery_config": RecoveryConfig(assignment.recovery),
     }
     flow = dataflow(runtime, fail)

@@ -15,13 +15,16 @@ import orjson
 from flows import orders
 from flows.runtime import Assignment
 
-_ALLOCATOR = {
+ALLOCATOR = {
     # Bodies of a megabyte come and go all the time: glibc would return each to the system and fetch it again.
     "MALLOC_MMAP_THRESHOLD_": "134217728",
     "MALLOC_TRIM_THRESHOLD_": "268435456",
     # One for each of a worker's busy threads: with fewer they wait for each other's, with more memory is kept in vain.
     "MALLOC_ARENA_MAX": "8",
+    # Arrow's own allocator returns memory to the system that the next commit needs again.
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
+"""How a worker's memory is allocated."""
 _QUIET = {"RUST_BACKTRACE": "0"}
 """An error leaves the engine as a panic of Rust; the event that tells of it has Python's own stack."""
 
@@ -51,7 +54,7 @@ class WorkerProcess:
         self._on_message = on_message
         command = [sys.executable, "-m", "flows.worker", str(inbox), str(outlet)]
         self.process = subprocess.Popen(  # noqa: S603
-            command, pass_fds=(inbox, outlet), env={**_ALLOCATOR, **os.environ, **_QUIET, **environment}
+            command, pass_fds=(inbox, outlet), env={**ALLOCATOR, **os.environ, **_QUIET, **environment}
         )
         os.close(inbox)
         os.close(outlet)

@@ -80,6 +80,7 @@ class Batch:
 
     __slots__ = (
         "account",
+        "anew",
         "arrived",
         "ids",
         "limiters",
@@ -89,6 +90,7 @@ class Batch:
         "size",
         "times",
         "topic",
+        "turn",
         "values",
         "written",
     )
@@ -117,6 +119,10 @@ class Batch:
         """When the first and the last were written to the topic, in epoch seconds, where that is known."""
         self.limiters: list[int] = []
         """Which limiters are to be asked about each, as bits; empty where there are none."""
+        self.anew = False
+        """The topic was deleted and made anew: its offsets have begun again with this batch."""
+        self.turn = 0
+        """The place among the batches of its process, where a destination has to get them in the order of reading."""
         self.ids: list[str] = []
         """The record's own id, else topic-partition-offset; filled by decode."""
 
@@ -128,4 +134,5 @@ class Batch:
         batch = Batch(self.topic, self.partition, self.values, self.offsets, self.account.copy(), self.arrived)
         batch.times, batch.records, batch.ids = self.times, self.records, self.ids
         batch.limiters, batch.written = self.limiters, self.written
+        batch.anew, batch.turn = self.anew, self.turn
         return batch

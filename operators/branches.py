@@ -100,7 +100,7 @@ def _branch(rule: BaseRule, projection: Projection, identify: Identify) -> Branc
         case SampleRule():
             return _sample(rule, projection, identify)
         case WhenRule():
-            tests = tests_of(rule.conditions, projection)
+            tests = tests_of(rule.conditions, projection.getter)
             return _tested(lambda record: not all(test(record) for test in tests))
     raise AssertionError(rule)
 
@@ -109,7 +109,7 @@ def _limited(rule: BaseRule, projection: Projection, number: int) -> Branch:
     """Return the branch that asks for this limiter wherever the record passes in the end."""
     asked = 1 << number + LIMITERS_SHIFT
     levels = rule.sample_levels if isinstance(rule, SampleRule) else getattr(rule, "levels", None)
-    tests = tests_of(rule.when, projection) if isinstance(rule, LimiterRule) else []
+    tests = tests_of(rule.when, projection.getter) if isinstance(rule, LimiterRule) else []
 
     def branch(level: str | None, passed: Step, over: Step) -> Step:  # noqa: ARG001
         if levels is not None and level not in levels:
@@ -142,9 +142,9 @@ def settled(step: Step) -> int | None:
     return getattr(step, "code", None)
 
 
-def tests_of(conditions: Sequence[Condition], projection: Projection) -> list[Callable[[Any], bool]]:
+def tests_of(conditions: Sequence[Condition], getter: Callable[[str], Getter]) -> list[Callable[[Any], bool]]:
     """Return the test of each."""
-    return [_condition(each, projection.getter(each.field)) for each in conditions]
+    return [_condition(each, getter(each.field)) for each in conditions]
 
 
 def _condition(condition: Condition, get: Getter) -> Callable[[Any], bool]:

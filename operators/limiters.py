@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 import xxhash
 
+from logweir.archive_table import MADE
 from logweir.batch import Account, Batch
 from logweir.record import rfc3339
 from operators.annotate import UNTOLD
@@ -155,7 +156,7 @@ def told_records(summary: Summary) -> Batch:
     values = [orjson.dumps(_told(summary.rule, summary.by, each)) for each in summary.suppressed]
     account = Account()
     account.made = len(values)
-    return Batch("logweir", 0, values, range(len(values)), account)
+    return Batch("logweir", MADE, values, range(len(values)), account)
 
 
 def _told(rule: str, names: Sequence[str], suppressed: Suppressed) -> dict[str, Any]:

@@ -9,13 +9,13 @@ first one without is a record looked at.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from logweir.record import LevelTable
+from logweir.record import PINO_LEVELS, LevelTable
 from logweir.retention import days_of
 from operators.branches import tests_of
-from operators.projection import Projection
+from operators.projection import Getter
 from operators.retention_models import Policies, Policy
 
 _CACHE_LIMIT = 10_000
@@ -45,24 +45,27 @@ class Retention:
 
     Args:
         settings: Which policies there are.
-        projection: Reads the records' fields; it must have `fields_of_policies`.
+        getter: Gives the reader of each of `fields_of_policies`.
+        levels: What a numeric level means in the source's format.
 
     Raises:
         LogweirError: A pattern is too large.
     """
 
-    def __init__(self, settings: Policies, projection: Projection) -> None:
+    def __init__(
+        self, settings: Policies, getter: Callable[[str], Getter], levels: Mapping[int, str] = PINO_LEVELS
+    ) -> None:
         self.policies: Final = ranked(settings.asked)
         """By number. One number more stands for none of them."""
         self.classes: Final = [*(policy.period for policy in self.policies), settings.default_period]
         """The retention class of each number."""
         self.names: Final = [*(policy.name for policy in self.policies), None]
         """The name of each number's policy."""
-        tests = [tests_of(policy.conditions, projection) for policy in self.policies]
-        self._decided = _Table(self.policies, tests, LevelTable(projection.layout.levels))
+        tests = [tests_of(policy.conditions, getter) for policy in self.policies]
+        self._decided = _Table(self.policies, tests, LevelTable(levels))
         self._conditional = any(tests)
-        self._level = projection.getter("level")
-        self._category = projection.getter("category")
+        self._level = getter("level")
+        self._category = getter("category")
 
     def decide(self, records: Sequence[Any]) -> list[int]:
         """Return for each projected record the number of what decides how long it is kept."""

@@ -179,7 +179,7 @@ def select(batch: Batch, passed: list[bool]) -> Batch:
         batch.account,
         batch.arrived,
     )
-    selected.written = batch.written
+    selected.written, selected.anew, selected.turn = batch.written, batch.anew, batch.turn
     selected.times = list(compress(batch.times, passed))
     selected.records = list(compress(batch.records, passed))
     selected.ids = list(compress(batch.ids, passed))

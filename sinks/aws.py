@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from logweir.secrecy import Secrets
+from logweir.settings import StrictModel
 from sinks.address import without_credentials
 from sinks.destination import Hold, Retry
 from sinks.http import ANSWER_SECONDS, CONNECT_SECONDS
-from sinks.settings import CommonDestination, env_field
+from sinks.settings import CommonDestination, env_field, from_environment
 
 KEYS = "access_key_id and secret_access_key, or whatever else the AWS credentials come from"
 EXPIRED_TOKEN = "session_token is past its time: renew it, or use credentials that renew themselves"  # noqa: S105  said
@@ -25,8 +26,8 @@ ServiceError = tuple[int, str, str]
 """The status of an answer, the code of its error, and its message without any secret."""
 
 
-class AwsDestination(CommonDestination):
-    """What the settings of every destination at AWS begin with."""
+class AwsAccess(StrictModel):
+    """Where at AWS, or at a store like it, and by which credentials."""
 
     region: str | None = env_field(
         "AWS_REGION", default=None, description="AWS region; without one, that of the AWS profile."
@@ -48,7 +49,7 @@ class AwsDestination(CommonDestination):
         return without_credentials(value, "access_key_id and secret_access_key")
 
     @model_validator(mode="after")
-    def _whole_credentials(self) -> AwsDestination:
+    def _whole_credentials(self) -> Self:
         if bool(self.access_key_id) != bool(self.secret_access_key):
             msg = "access_key_id and secret_access_key go together"
             raise ValueError(msg)
@@ -56,6 +57,16 @@ class AwsDestination(CommonDestination):
             msg = "session_token goes with access_key_id and secret_access_key"
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_environment(cls, data: Any) -> Any:
+        """Fill in what is left out and whose variable is set."""
+        return from_environment(cls, data)
+
+
+class AwsDestination(AwsAccess, CommonDestination):
+    """What the settings of every destination at AWS begin with."""
 
 
 class AwsClient:
@@ -70,7 +81,7 @@ class AwsClient:
 
     def __init__(
         self,
-        settings: AwsDestination,
+        settings: AwsAccess,
         service: str,
         prepare: Callable[[Any], None] = lambda _client: None,
         **options: Any,
@@ -116,29 +127,35 @@ class AwsClient:
         return self._secrets.hide(str(words or "")).strip().partition("\n")[0][:_LONGEST]
 
     def _connect(self) -> Any:
-        # Here, not above: `logweir check` reads settings and sends nothing.
-        import boto3
         from botocore.config import Config
 
         settings = self._settings
         config = Config(
             connect_timeout=CONNECT_SECONDS,
             read_timeout=ANSWER_SECONDS,
-            max_pool_connections=settings.concurrency,
+            max_pool_connections=getattr(settings, "concurrency", 1),
             parameter_validation=False,
             # The delivery engine retries.
             retries={"mode": "standard", "total_max_attempts": 1},
             **self._options,
         )
-        secret, token = settings.secret_access_key, settings.session_token
-        client = boto3.session.Session(
-            aws_access_key_id=settings.access_key_id,
-            aws_secret_access_key=secret.get_secret_value() if secret else None,
-            aws_session_token=token.get_secret_value() if token else None,
-            region_name=settings.region,
-        ).client(self._service, endpoint_url=settings.endpoint_url, config=config)
+        client = session(settings).client(self._service, endpoint_url=settings.endpoint_url, config=config)
         self._prepare(client)
         return client
+
+
+def session(settings: AwsAccess) -> Any:
+    """Return boto3's session: it has the given credentials, else finds them where AWS's clients look for them."""
+    # Here, not above: `logweir check` reads settings and sends nothing.
+    import boto3
+
+    secret, token = settings.secret_access_key, settings.session_token
+    return boto3.session.Session(
+        aws_access_key_id=settings.access_key_id,
+        aws_secret_access_key=secret.get_secret_value() if secret else None,
+        aws_session_token=token.get_secret_value() if token else None,
+        region_name=settings.region,
+    )
 
 
 def read_exception(error: Exception, said: str) -> Hold | Retry:

@@ -92,8 +92,7 @@ class Delivery:
         self._told_at = -_FAILURES_SECONDS
         self.defect: BaseException | None = None
         """What a sender thread died of; raised to the worker by the next call."""
-        self._max_records = min(settings.max_records, destination.limits.request_records)
-        count = 1 if destination.serial else settings.concurrency
+        self._max_records, count = self._bounds(destination)
         self._threads = [
             threading.Thread(target=self._send_all, name=f"{settings.name}-sender-{number}", daemon=True)
             for number in range(count)
@@ -168,7 +167,7 @@ class Delivery:
             # What has been gathered may be more than a request may hold from now on.
             self._seal()
             self._settings = settings
-            self._max_records = min(settings.max_records, self._destination.limits.request_records)
+            self._max_records, _ = self._bounds(self._destination)
             self._changed.notify_all()
 
     def checkpoint(self) -> Any:
@@ -196,10 +195,16 @@ class Delivery:
                 "circuit": self._circuit.state,
             }
 
-    def _encode(self, batch: Batch) -> list[bytes]:
+    def _bounds(self, destination: Any) -> tuple[int, int]:
+        """Return the most records of a request, and how many threads send."""
+        most = min(self._settings.max_records, destination.limits.request_records)
+        return most, 1 if destination.serial else self._settings.concurrency
+
+    def _encode(self, batch: Batch) -> Any:
+        """Return what `_append` takes of a batch."""
         return self._destination.encode(Records(batch.values, batch.ids, batch.records, batch.arrived)) if batch else []
 
-    def _append(self, batch: Batch, pieces: list[bytes]) -> None:
+    def _append(self, batch: Batch, pieces: Any) -> None:
         """Put a batch's records into the open request, and cut it wherever it is full."""
         start = 0
         while start < len(batch):
@@ -278,8 +283,8 @@ class Delivery:
                     if self._pause(action.until):
                         parts.append(part)
 
-    def _send(self, request: Request) -> Outcome | None:
-        """Encode unless that has been done, and send once; None when the flow gave up first."""
+    def _prepare(self, request: Request) -> Outcome | None:
+        """Encode and compress a request unless that has been done; return an outcome if it can't be sent."""
         limits = self._destination.limits
         if request.payload is None:
             pieces, request.pieces = request.pieces or self._destination.encode(request.records), []
@@ -293,13 +298,24 @@ class Delivery:
             if len(body) > limits.request_bytes:
                 return TooLarge(f"{len(body)} bytes, the destination takes {limits.request_bytes} a request")
             request.payload = compress(body, self._destination.compression)
+        return None
+
+    def _post(self, request: Request) -> tuple[Outcome, int]:
+        """Send a request once; return the outcome and the bytes sent."""
+        payload = request.payload or b""
+        return self._destination.send(payload, len(request)), len(payload)
+
+    def _send(self, request: Request) -> Outcome | None:
+        """Prepare a request, and send it once; None when the flow gave up first."""
+        if (unsent := self._prepare(request)) is not None:
+            return unsent
         if not self._admitted():
             return None
         request.attempt += 1
         started = time.monotonic()
-        outcome = self._destination.send(request.payload, len(request))
+        outcome, size = self._post(request)
         with self._changed:
-            self.stats.sent(len(request.payload), time.monotonic() - started)
+            self.stats.sent(size, time.monotonic() - started)
             failed = isinstance(outcome, Retry | Hold)
             self.stats.errors += failed
             if not failed:

@@ -16,6 +16,11 @@ Getter = Callable[[Any], Any]
 """Reads one logical field from a projected record; None where it is missing."""
 
 UNLIMITED = 1 << 62
+REDRIVE_PARTITION = 9999
+"""The sink partition of a redrive, which no flow has.
+
+It must not share what a flow takes back when it resumes, such as the end of a file.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +142,27 @@ class Screening(Protocol):
         ...
 
 
-class Destination(Protocol):
+class Endpoint(Protocol):
+    """What every destination has, however it takes records."""
+
+    def probe(self) -> Probed:
+        """Check health by the cheapest authenticated call that the service has. Sends no record and changes nothing.
+
+        May block up to the timeout; raises only for defects. Called beside `send`, also before the first one and by
+        `logweir check --connect`, which sends nothing at all: `open` must not make files, topics or tables.
+        """
+        ...
+
+    def checkpoint(self) -> Any:
+        """Make what was sent durable and return plain state to resume from, or None. Called at each epoch's end."""
+        ...
+
+    def close(self) -> None:
+        """Release connections and files. Called once, after the last send."""
+        ...
+
+
+class Destination(Endpoint, Protocol):
     """One destination, as the engine drives it.
 
     `encode`, `frame` and `send` are called from several sender threads at once unless `serial` is true.
@@ -161,18 +186,25 @@ class Destination(Protocol):
         """Deliver one compressed body of `count` records. May block up to the timeout; raises only for defects."""
         ...
 
-    def probe(self) -> Probed:
-        """Check health by the cheapest authenticated call that the service has. Sends no record and changes nothing.
 
-        May block up to the timeout; raises only for defects. Called beside `send`, also before the first one and by
-        `logweir check --connect`, which sends nothing at all: `open` must not make files, topics or tables.
+@runtime_checkable
+class TableDestination(Endpoint, Protocol):
+    """A destination that takes whole batches as columns, in order, where others take records one by one.
+
+    sinks/table_delivery.py drives it: `columns` on the worker's thread, `commit` on one other.
+    """
+
+    def columns(self, batch: Batch) -> Any:
+        """Return what is kept of a batch until it is committed, None if nothing. Must not block.
+
+        Called for every batch in the order in which it was read, also when no record of it is left.
         """
         ...
 
-    def checkpoint(self) -> Any:
-        """Make what was sent durable and return plain state to resume from, or None. Called at each epoch's end."""
-        ...
+    def commit(self, parts: Sequence[Any]) -> tuple[Outcome, int]:
+        """Write all of it or nothing; return the outcome, and the bytes written. May block; raises only for defects.
 
-    def close(self) -> None:
-        """Release connections and files. Called once, after the last send."""
+        It takes every record, so its outcome is none of those about single ones: Delivered, Retry or Hold. After the
+        last two it is called again with the same list.
+        """
         ...

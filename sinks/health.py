@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from logweir.events import Events
-from sinks.destination import Delivered, Destination, Hold, Probed
+from sinks.destination import Delivered, Endpoint, Hold, Probed
 
 Status = Literal["connecting", "connected", "reconnecting", "error", "disconnected"]
 
@@ -113,7 +113,7 @@ class HealthChecks:
         interval: Seconds.
     """
 
-    def __init__(self, health: Health, open_destination: Callable[[], Destination], interval: float) -> None:
+    def __init__(self, health: Health, open_destination: Callable[[], Endpoint], interval: float) -> None:
         self._health = health
         self._open = open_destination
         self.interval = interval
@@ -127,7 +127,7 @@ class HealthChecks:
         self._ended.set()
 
     def _run(self) -> None:
-        destination: Destination | None = None
+        destination: Endpoint | None = None
         wait = min(FIRST_CHECK_SECONDS, self.interval)
         while not self._ended.wait(wait):
             wait = self.interval - self._health.silence()
@@ -141,7 +141,7 @@ class HealthChecks:
             destination.close()
 
 
-def timed_probe(destination: Destination) -> tuple[Probed, float]:
+def timed_probe(destination: Endpoint) -> tuple[Probed, float]:
     """Return what a destination's check finds, and the seconds that it took."""
     started = time.monotonic()
     return destination.probe(), time.monotonic() - started

@@ -45,13 +45,17 @@ _MENDING = {
 }
 
 
-def read_error(status: int, code: str, message: str) -> Outcome:
+ALLOW = "allow these credentials s3:PutObject on the objects under prefix, and kms:GenerateDataKey on kms_key_id"
+
+
+def read_error(status: int, code: str, message: str, allow: str = ALLOW) -> Outcome:
     """Return what an error of the service means. Records are never at fault, but for an object that is too large.
 
     Args:
         status: Of the HTTP answer.
         code: The error's code, such as SlowDown.
         message: Its words, without any secret.
+        allow: What to do where the credentials may not.
     """
     reason = f"{status} {code}: {message}"
     # 501 is said of what the store will never do.
@@ -62,7 +66,7 @@ def read_error(status: int, code: str, message: str) -> Outcome:
     if code in _MENDING:
         mend = _MENDING[code]
     elif code in DENIED or status in {401, 403}:
-        mend = "allow these credentials s3:PutObject on the objects under prefix, and kms:GenerateDataKey on kms_key_id"
+        mend = allow
     else:
         mend = "check bucket, region and endpoint_url"
     return Hold(f"{reason}: {mend}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticUndefined
 
 from logweir.settings import StrictModel, Substituted
 from logweir.units import Bytes, Duration
-from sinks.destination import Destination, Getter
+from sinks.destination import Destination, Endpoint, Getter
 
 
 def env_field(variable: str, *, description: str, default: Any = PydanticUndefined, **options: Any) -> Any:
@@ -63,6 +63,48 @@ class RetrySettings(StrictModel):
             msg = "max_backoff must be at least backoff"
             raise ValueError(msg)
         return self
+
+
+class DeliverySettings(Protocol):
+    """What a flow has to know of a destination to run it, whether it stands under `destinations` or elsewhere."""
+
+    @property
+    def batch(self) -> BatchSettings:
+        """When a request is sent."""
+        ...
+
+    @property
+    def retry(self) -> RetrySettings:
+        """How a request is tried again."""
+        ...
+
+    @property
+    def on_failure(self) -> Literal["hold", "dead_letter"]:
+        """What happens after the last retry."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """The most requests at once, for each partition."""
+        ...
+
+    @property
+    def partitions(self) -> int:
+        """Parallel sink partitions."""
+        ...
+
+    @property
+    def health_interval(self) -> float:
+        """Seconds after its last answer when the destination is asked for its health."""
+        ...
+
+    def fields(self) -> set[str]:
+        """Return the logical fields that it reads, as dotted paths."""
+        ...
+
+    def open(self, getter: Callable[[str], Getter], resume: Any, *, partition: int = 0) -> Endpoint:
+        """Return the destination of one sink partition."""
+        ...
 
 
 class CommonDestination(StrictModel):

@@ -111,6 +111,10 @@ class KafkaPart(SourcePartition):
             )
         else:
             lost = 0
+            # Behind what was read before, which waits with offsets of the old topic.
+            anew = Batch(topic, number, [], [])
+            anew.anew = True
+            self._ready.append(anew)
             reason = f"offset {self.position} is beyond the end {high}: was the topic made anew? It is read from {low}"
         self._gaps += lost
         self.position = low

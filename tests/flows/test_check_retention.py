@@ -15,7 +15,7 @@ HEAD = "name: a\nsource: {type: stdin}\ndestinations:\n  out: {type: console}\n"
 def flow(*policies: str) -> str:
     """Return a flow with these policies."""
     listed = "".join(f"    - {{{policy}}}\n" for policy in policies)
-    return f"{HEAD}retention:\n  policies:\n{listed}"
+    return f"{HEAD}retention:\n  archive: ./archive\n  policies:\n{listed}"
 
 
 def told(*policies: str) -> list[str]:
@@ -43,22 +43,23 @@ def test_findings() -> None:
     )
     value = "is needed for eq; for a missing or null field use exists with false"
     assert findings(text) == [
-        f"flow.yaml:7:25: retention.policies[0].period: {period}",
-        "flow.yaml:8:14: retention.policies[1].name: another policy has this name, retention.policies[0] on line 7",
-        f"flow.yaml:8:38: retention.policies[1].levels[0]: {levels}",
-        "flow.yaml:9:29: retention.policies[2].levls: unknown setting; did you mean `levels`?",
-        f"flow.yaml:10:42: retention.policies[3].conditions[0]: {value}",
-        "flow.yaml:11:7: retention.policies[4]: `name` is required",
+        f"flow.yaml:8:25: retention.policies[0].period: {period}",
+        "flow.yaml:9:14: retention.policies[1].name: another policy has this name, retention.policies[0] on line 8",
+        f"flow.yaml:9:38: retention.policies[1].levels[0]: {levels}",
+        "flow.yaml:10:29: retention.policies[2].levls: unknown setting; did you mean `levels`?",
+        f"flow.yaml:11:42: retention.policies[3].conditions[0]: {value}",
+        "flow.yaml:12:7: retention.policies[4]: `name` is required",
     ]
-    assert findings(HEAD + "retention: {policies: all, default_period: 7}\n") == [
-        "flow.yaml:5:23: retention.policies: must be `default`, or a list of policies",
-        f"flow.yaml:5:44: retention.default_period: {period}",
+    assert findings(HEAD + "retention: {archive: ftp://x, policies: all, default_period: 7}\n") == [
+        "flow.yaml:5:22: retention.archive: must be a directory such as ./archive, or s3://bucket/prefix",
+        "flow.yaml:5:41: retention.policies: must be `default`, or a list of policies",
+        f"flow.yaml:5:62: retention.default_period: {period}",
     ]
 
 
 def test_nothing_to_warn_of() -> None:
     """The default policies, and policies that each decide something, are not warned of."""
-    assert warnings(load(HEAD + "retention: {policies: default}\n", environment={})) == []
+    assert warnings(load(HEAD + "retention: {archive: ./archive, policies: default}\n", environment={})) == []
     assert told("name: a, period: 7d", "name: b, period: 30d, levels: [error]") == []
     # What has conditions may leave any record to the next.
     conditions = "conditions: [{field: user.id, operator: exists}]"
@@ -95,6 +96,26 @@ def test_never_deciding(policies: tuple[str, ...], warning: str) -> None:
     assert told(*policies)[0] == warning
 
 
+def test_what_the_rules_drop() -> None:
+    """A policy of an archive of what is kept can only take what the rules let through."""
+    rules = "rules: [{name: r, type: level, levels: [debug], action: exclude}]\n"
+    text = flow("name: a, period: 1d, levels: [debug]", "name: b, period: 7d, levels: [info]") + rules
+    assert warnings(load(text, environment={})) == []
+    text = text.replace("archive: ./archive", "archive: {path: ./archive, from: kept}")
+    said = "the rules let none of its records through; set retention.archive.from to source to keep them"
+    assert [each.message for each in warnings(load(text, environment={}))] == [f"`a` never decides: {said}"]
+    line = b'{"id":"a","level":"debug"}'
+    assert "archive" not in explain(line, flow=text)
+    assert "archive: kept 1d by 'a'" in explain(line, flow=text.replace("from: kept", "from: source"))
+
+
+def test_the_name_of_the_archive() -> None:
+    """No destination may have the archive's name."""
+    text = HEAD.replace("out:", "archive:") + "retention: {archive: ./archive}\n"
+    said = "is the name of the archive that `retention` brings; give this destination another"
+    assert findings(text) == [f"flow.yaml:4:3: destinations.archive: {said}"]
+
+
 def test_all_disabled() -> None:
     """That no policy is asked at all is told."""
     assert told("name: a, period: 30d, enabled: false") == ["every policy is disabled, so all records are kept 7d"]
@@ -102,7 +123,7 @@ def test_all_disabled() -> None:
 
 def test_explain() -> None:
     """The class is told with the policy that decides, and when the record expires."""
-    text = HEAD + "retention: {policies: default}\n"
+    text = HEAD + "retention: {archive: ./archive, policies: default}\n"
     lines = (
         b'{"id":"a","level":"error","timestamp":"2026-01-01T10:00:00Z"}',
         b'{"id":"b","level":"error","category":"security","timestamp":"2026-01-01T10:00:00Z"}',

@@ -30,7 +30,7 @@ def kept(
     """Return the policy and the class of each record."""
     read = READ({"policies": policies, "default_period": default})
     projection = Projection(fields_of_policies(read.asked), layout)
-    retention = Retention(read, projection)
+    retention = Retention(read, projection.getter, layout.levels)
     values = [orjson.dumps(record) for record in records]
     batch = Batch("logs", 0, values, range(len(values)))
     Decoder(projection)(batch)

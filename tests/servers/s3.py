@@ -77,8 +77,9 @@ class FakeS3(CloudServer):
 
     def look(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
         """List a bucket."""
-        if method != "GET":
-            return Answer(400, b"")
+        if method == "HEAD":
+            right = f"/{self.region}/" in headers.get("authorization", "")
+            return Answer(200 if right else 400, b"", {"x-amz-bucket-region": self.region})
         planted = self.script.popleft() if self.script else self.fault
         if planted is not None:
             return planted

@@ -1,0 +1,158 @@
+"""The archive as a table: what every part that writes, compacts, searches or erases has to agree on.
+
+The archive is one Delta Lake table, in a directory or under s3://bucket/prefix. Any reader of Delta Lake opens it.
+
+**Columns**, in this order (`columns()`):
+
+    retention    string      the class: how long the record is kept, as `logweir.retention` spells it (7d, 1y, forever)
+    date         date        the UTC date of `timestamp`
+    timestamp    timestamp   microseconds, UTC: the record's own time, or of its arrival where that can't be true
+    id           string      the record's own id, else topic-partition-offset
+    level        string      one of trace, debug, info, warn, error, fatal; null where it has none of them
+    category     string      these four as they stand in the record; what is no text, as JSON; null where it is missing
+    service      string
+    message      string
+    trace_id     string
+    policy       string      the retention policy that decided when it was written or moved; null where none took it
+    topic        string      where the record was read
+    partition    int         -1 for what the flow made itself, such as a limit's summary
+    offset       long
+    raw          binary      the whole record as it was read (after redaction): UTF-8, one JSON object on one line
+
+**Partitions.** `retention` and `date`: their values stand in the paths (`directory`) and in the log, not in the files.
+All records of a partition expire at the same moment, `logweir.retention.expires(date, retention)`.
+
+**Files.** Parquet, zstd. Those that the flow writes hold one row group, ordered by service, category and level, and
+within these as the records came. The log has the least and the greatest value of `STATISTICS`, so that readers skip
+files; a file has them too, and a Bloom filter of `BLOOM`. Names are unique, and no file is ever changed.
+
+**Exactly once.** A commit of the flow has a transaction for each topic-partition with records in it: `application` is
+its id, its version the offset after the last record. A writer reads the version, leaves out what lies below it, and
+commits on top of the snapshot in which it has read it; delta-rs refuses the commit if another one has had the same id
+since. Checkpoints and the cleanup of the log keep transactions. A rewrite (compaction, a move to another class, an
+erasure) must not have any of these transactions.
+
+**Orphans.** A writer that dies between its files and its commit leaves files that no commit names. A commit whose
+answer is lost may have been carried out, so a writer never deletes files that it has tried to commit. Vacuum removes
+them, and must leave alone what is younger than `GRACE_SECONDS`: its commit may still come.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
+
+from logweir.errors import LogweirError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+PARTITIONED_BY: Final = ("retention", "date")
+STATISTICS: Final = ("timestamp", "id", "level", "category", "service", "topic", "partition", "offset")
+"""The columns whose least and greatest values are kept for each file."""
+BLOOM: Final = ("trace_id",)
+"""The columns with a Bloom filter in each file: their values have no order that files could be skipped by."""
+GRACE_SECONDS: Final = 3600
+"""A file that is in no commit may still get into one this long after it was written."""
+MADE: Final = -1
+"""The partition of records that the flow made itself: they have no place in a topic, and no transaction."""
+
+_FIELDS: Final = {
+    "retention": "string",
+    "date": "date",
+    "timestamp": "timestamp",
+    "id": "string",
+    "level": "string",
+    "category": "string",
+    "service": "string",
+    "message": "string",
+    "trace_id": "string",
+    "policy": "string",
+    "topic": "string",
+    "partition": "integer",
+    "offset": "long",
+    "raw": "binary",
+}
+"""Each column's type, in the words of the Delta Lake protocol."""
+
+
+def columns() -> pa.Schema:
+    """Return the table's columns, as Arrow has them."""
+    import pyarrow as pa
+
+    types = {
+        "string": pa.string(),
+        "date": pa.date32(),
+        "timestamp": pa.timestamp("us", "UTC"),
+        "integer": pa.int32(),
+        "long": pa.int64(),
+        "binary": pa.binary(),
+    }
+    return pa.schema([(name, types[kind]) for name, kind in _FIELDS.items()])
+
+
+def directory(retention: str, day: date) -> str:
+    """Return where the files of a partition lie, below the table."""
+    return f"retention={retention}/date={day.isoformat()}"
+
+
+def application(flow: str, topic: str, partition: int, generation: int = 0) -> str:
+    """Return the id of the transactions of a topic-partition.
+
+    Args:
+        flow: The flow's name.
+        topic: The topic.
+        partition: The partition's number.
+        generation: How often the topic was deleted and made anew, so that its offsets began again.
+    """
+    place = f"{flow}/{topic}/{partition}"
+    return f"{place}#{generation}" if generation else place
+
+
+def open_table(place: str, options: dict[str, str] | None = None) -> DeltaTable | None:
+    """Return the table as it is now; None where there is none.
+
+    Args:
+        place: A directory, or s3://bucket/prefix.
+        options: Credentials and the like, in delta-rs's names: the archive's settings give them.
+
+    Raises:
+        LogweirError: There is another table.
+        Exception: Whatever deltalake raises where it can't read.
+    """
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    try:
+        table = DeltaTable(place, storage_options=options)
+    except TableNotFoundError:
+        return None
+    if problem := difference(table):
+        msg = f"{place} is a table of another kind: {problem}"
+        raise LogweirError(msg)
+    return table
+
+
+def create_table(place: str, options: dict[str, str] | None = None) -> DeltaTable:
+    """Return the table, made if there is none. Two that make it at once get the same one."""
+    from deltalake import DeltaTable
+
+    return DeltaTable.create(
+        place,
+        columns(),
+        mode="ignore",
+        partition_by=list(PARTITIONED_BY),
+        name="logweir archive",
+        description="Log records by retention class and UTC date, written by logweir.",
+        storage_options=options,
+    )
+
+
+def difference(table: Any) -> str:
+    """Return in what a Delta Lake table is none of ours; nothing where it is one. It may have columns beside ours."""
+    if tuple(table.metadata().partition_columns) != PARTITIONED_BY:
+        return f"it is partitioned by {', '.join(table.metadata().partition_columns) or 'nothing'}"
+    found = {field.name: getattr(field.type, "type", "a nested type") for field in table.schema().fields}
+    wrong = [name for name, kind in _FIELDS.items() if found.get(name) != kind]
+    return f"its column {wrong[0]} is {found.get(wrong[0], 'missing')}" if wrong else ""

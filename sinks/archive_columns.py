@@ -1,0 +1,157 @@
+"""From a batch of records to columns of Arrow: what the archive's table holds of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from logweir.archive_table import columns
+from logweir.batch import Batch
+from logweir.record import LevelTable
+from logweir.retention import AHEAD_SECONDS, EARLIEST_SECONDS, event_time
+from sinks.destination import Getter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FIELDS = {
+    "category": "category",
+    "service": "context.service",
+    "message": "message",
+    "trace_id": "trace.traceId",
+}
+"""Columns of text, and the logical fields that they hold."""
+READ = {"timestamp", "level", *FIELDS.values()}
+"""All fields that are read."""
+
+
+class Classes(Protocol):
+    """Tells how long records are kept: operators/retention.py does."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The retention class of each number."""
+        ...
+
+    @property
+    def names(self) -> Sequence[str | None]:
+        """The name of each number's policy."""
+        ...
+
+    def decide(self, records: Sequence[Any]) -> list[int]:
+        """Return for each projected record the number of its class and of its policy's name."""
+        ...
+
+
+@dataclass(slots=True)
+class Part:
+    """The records of one batch."""
+
+    topic: str
+    partition: int
+    generation: int
+    """How often this run has met the topic made anew."""
+    rows: pa.RecordBatch
+    first: int
+    """The offset of the first record."""
+    next: int
+    """The offset after the last record."""
+
+
+class Columns:
+    """Makes the columns.
+
+    Args:
+        getter: Gives the reader of each of `READ`.
+        levels: What a numeric level means.
+        classes: Tells how long records are kept.
+    """
+
+    def __init__(self, getter: Callable[[str], Getter], levels: Mapping[int, str], classes: Classes) -> None:
+        import pyarrow as pa
+
+        self._schema = columns()
+        self._timestamp = getter("timestamp")
+        self._level = getter("level")
+        self._texts = {name: getter(field) for name, field in FIELDS.items()}
+        self._levels = LevelTable(levels)
+        self._decide = classes.decide
+        self._classes = pa.array(classes.classes, pa.string())
+        self._names = pa.array(classes.names, pa.string())
+
+    def of(self, batch: Batch) -> pa.RecordBatch:
+        """Return the rows of a batch, in its order."""
+        import pyarrow as pa
+
+        records, count = batch.records, len(batch)
+        decided = pa.array(self._decide(records), pa.int32())
+        times = moments(list(map(self._timestamp, records)), batch.arrived)
+        found: dict[str, pa.Array] = {
+            "retention": self._classes.take(decided),
+            "date": times.cast(pa.date32()),
+            "timestamp": times,
+            "id": texts(batch.ids),
+            "level": self._normalised(list(map(self._level, records))),
+            **{name: texts(list(map(get, records))) for name, get in self._texts.items()},
+            "policy": self._names.take(decided),
+            "topic": pa.repeat(batch.topic, count),
+            "partition": pa.repeat(pa.scalar(batch.partition, pa.int32()), count),
+            "offset": pa.array(batch.offsets, pa.int64()),
+            "raw": pa.array(batch.values, pa.binary()),
+        }
+        return pa.record_batch([found[name] for name in self._schema.names], schema=self._schema)
+
+    def _normalised(self, levels: list[Any]) -> pa.Array:
+        import pyarrow as pa
+
+        try:
+            known = list(map(self._levels.__getitem__, levels))
+        except TypeError:  # a list or an object
+            known = [self._levels[each] if isinstance(each, str | int) else None for each in levels]
+        return pa.array(known, pa.string())
+
+
+def moments(values: list[Any], arrived: float) -> pa.Array:
+    """Return timestamps, whatever stands in the records: see `logweir.retention.event_time`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = pa.timestamp("us", "UTC")
+    try:
+        times = pa.array(values, pa.string()).cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+        pass
+    else:
+        bounds = pc.min_max(times.cast(pa.int64())).as_py()
+        believed = bounds["min"] is not None and (
+            bounds["min"] >= EARLIEST_SECONDS * 1e6 and bounds["max"] <= (arrived + AHEAD_SECONDS) * 1e6
+        )
+        if not times.null_count and believed:
+            return times
+    return pa.array([round(event_time(value, arrived) * 1e6) for value in values], pa.int64()).cast(kind)
+
+
+def texts(values: list[Any]) -> pa.Array:
+    """Return text; what is none becomes JSON."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+        return pa.array(list(map(_text, values)), pa.string())
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        try:
+            text = json.dumps(value, ensure_ascii=False)
+        except (RecursionError, ValueError):  # nested very deep, or an integer of thousands of digits
+            return None
+    else:
+        text = value
+    # Half of a surrogate pair is valid in JSON's escapes, and no character.
+    return text if text.isascii() else text.encode(errors="replace").decode()

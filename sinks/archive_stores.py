@@ -1,0 +1,296 @@
+"""Where the archive's files lie, a directory or a bucket: writing them, and what keeps them from being written.
+
+deltalake says in prose what goes wrong, in words that change. So after any failure the place itself is asked: the file
+system for space and permissions, S3 by a request of boto3, whose answers have codes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from logweir.errors import DestinationError
+from sinks.aws import AwsAccess, AwsClient, session
+from sinks.destination import Delivered, Hold, Probed, Retry
+from sinks.http import ANSWER_SECONDS, CONNECT_SECONDS
+from sinks.s3_answers import read_error
+
+_ELSEWHERE = "set retention.archive elsewhere"
+_REMEDIES = {
+    errno.ENOSPC: f"free some space, or {_ELSEWHERE}",
+    errno.EDQUOT: f"raise the quota, or {_ELSEWHERE}",
+    errno.EACCES: f"let logweir's user write there, or {_ELSEWHERE}",
+    errno.EPERM: f"let logweir's user write there, or {_ELSEWHERE}",
+    errno.EROFS: f"mount it writable, or {_ELSEWHERE}",
+    errno.ENOTDIR: "a part of retention.archive is a file where a directory should be",
+    errno.EEXIST: "retention.archive names a file; name a directory",
+    errno.ENAMETOOLONG: "shorten retention.archive",
+}
+_ALLOW = "allow these credentials s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on retention.archive"
+_LOG = "_delta_log"
+_LONGEST = 1000
+"""Characters of what is told."""
+
+
+class Store(Protocol):
+    """A place for a table."""
+
+    place: str
+    """As delta-rs has it."""
+
+    def options(self) -> dict[str, str]:
+        """Return what delta-rs, and Polars, have to know to open the table: credentials and the address.
+
+        Raises:
+            Exception: Which `failed` reads.
+        """
+        ...
+
+    def put(self, path: str, body: Any) -> None:
+        """Write one file whole, so that it lasts.
+
+        Raises:
+            Exception: Which `failed` reads.
+        """
+        ...
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Remove files that no commit has ever named, as far as that goes."""
+        ...
+
+    def sync(self) -> None:
+        """Make the commits last that are there.
+
+        Raises:
+            DestinationError: They may not.
+        """
+        ...
+
+    def failed(self, error: Exception) -> Retry | Hold:
+        """Return what a failure means, whatever raised it."""
+        ...
+
+    def probe(self) -> Probed:
+        """Look whether files can be written. Changes nothing."""
+        ...
+
+    def close(self) -> None:
+        """Close connections."""
+        ...
+
+
+PATIENCE = {
+    "connect_timeout": f"{CONNECT_SECONDS:g}s",
+    "timeout": f"{ANSWER_SECONDS:g}s",
+    # The delivery engine retries.
+    "max_retries": "1",
+}
+"""How long delta-rs waits for S3, beside the options."""
+
+
+class Directory:
+    """A directory of this machine.
+
+    Args:
+        path: Of the table.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path).absolute()
+        self.place = str(self._path)
+        self._known: set[Path] = set()
+        """Directories that are there for good."""
+        self._synced = ""
+        """The log's last entry that is on the disk."""
+
+    def options(self) -> dict[str, str]:
+        """Return nothing."""
+        return {}
+
+    def put(self, path: str, body: Any) -> None:
+        """Write a file to the disk; nothing is left of one that can't be finished."""
+        file = self._path / path
+        if file.parent not in self._known:
+            _make(file.parent)
+            self._known.add(file.parent)
+        try:
+            with file.open("wb", buffering=0) as handle:
+                rest = memoryview(body)
+                while rest:
+                    rest = rest[handle.write(rest) :]
+                os.fsync(handle.fileno())
+            _sync(file.parent)
+        except OSError as error:
+            self._known.discard(file.parent)
+            file.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(file)) from error
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Remove files."""
+        for path in paths:
+            (self._path / path).unlink(missing_ok=True)
+
+    def sync(self) -> None:
+        """Write the log's new entries to the disk; delta-rs leaves that to the system."""
+        log = self._path / _LOG
+        try:
+            if not log.exists():
+                return
+            entries = sorted(each.name for each in log.glob("*.json"))
+            for name in entries:
+                if name > self._synced:
+                    _sync(log / name)
+            _sync(log)
+            self._synced = max([self._synced, *entries])
+        except OSError as error:
+            msg = f"{log}: flush: {error.strerror}"
+            raise DestinationError(msg) from error
+
+    def failed(self, error: Exception) -> Retry | Hold:
+        """Return what is wrong with the place, else what was said."""
+        found = error if isinstance(error, OSError) and error.errno else self._trouble()
+        if found is None and "No space left" in str(error):
+            found = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.place)
+        if found is None:
+            return Retry(f"{self.place}: {error}"[:_LONGEST])
+        said = f"{found.filename or self.place}: {found.strerror or found}"
+        remedy = _REMEDIES.get(found.errno or 0)
+        return Hold(f"{said}: {remedy}") if remedy else Retry(said)
+
+    def probe(self) -> Probed:
+        """Look whether the directory, or one to make it in, can be written."""
+        trouble = self._trouble()
+        return Delivered() if trouble is None else self.failed(trouble)
+
+    def close(self) -> None:
+        """Hold nothing open."""
+
+    def _trouble(self) -> OSError | None:
+        for place in (self._path / _LOG, self._path):
+            directory = place
+            while not directory.exists() and directory != directory.parent:
+                directory = directory.parent
+            if not directory.is_dir():
+                return OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
+            space = os.statvfs(directory)
+            if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+                code = errno.EROFS if space.f_flag & os.ST_RDONLY else errno.EACCES
+                return OSError(code, os.strerror(code), str(directory))
+            # File systems such as /proc have no blocks at all.
+            if space.f_blocks and not space.f_bavail:
+                return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
+        return None
+
+
+class Bucket:
+    """A prefix in a bucket of S3, or of a store like it.
+
+    Args:
+        place: s3://bucket/prefix.
+        access: Where, and by which credentials.
+    """
+
+    def __init__(self, place: str, access: AwsAccess) -> None:
+        self.place = place
+        self._access = access
+        self._bucket, _, prefix = place.removeprefix("s3://").partition("/")
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._aws = AwsClient(
+            access,
+            "s3",
+            # Other stores have neither a name for each bucket nor AWS's new checksums. The signature has a hash anyway.
+            s3={"addressing_style": "path" if access.endpoint_url else "auto"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+
+    def options(self) -> dict[str, str]:
+        """Return credentials as boto3 finds them, so that all of the archive's requests have the same."""
+        from botocore.exceptions import NoCredentialsError
+
+        found = session(self._access)
+        credentials = found.get_credentials()
+        if credentials is None:
+            raise NoCredentialsError
+        keys = credentials.get_frozen_credentials()
+        options = {
+            "aws_access_key_id": keys.access_key,
+            "aws_secret_access_key": keys.secret_key,
+            "aws_region": self._region() or found.region_name or "us-east-1",
+            "aws_conditional_put": "etag",
+        }
+        if keys.token:
+            options["aws_session_token"] = keys.token
+        if self._access.endpoint_url:
+            options["aws_endpoint_url"] = self._access.endpoint_url
+            options["aws_virtual_hosted_style_request"] = "false"
+            options["aws_allow_http"] = str(self._access.endpoint_url.startswith("http://")).lower()
+        return options
+
+    def _region(self) -> str | None:
+        """Return where the bucket is: boto3 finds it by itself, and delta-rs doesn't."""
+        try:
+            found = self._aws.connected().head_bucket(Bucket=self._bucket)
+        except Exception:  # noqa: BLE001  a HEAD doesn't say why; what comes next does
+            return None
+        region: str | None = found.get("BucketRegion")
+        return region
+
+    def put(self, path: str, body: Any) -> None:
+        """Put an object."""
+        self._aws.connected().put_object(Bucket=self._bucket, Key=self._prefix + path, Body=bytes(body))
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Leave them to vacuum: credentials may not be allowed to delete."""
+
+    def sync(self) -> None:
+        """Have nothing to do: what S3 has answered lasts."""
+
+    def failed(self, error: Exception) -> Retry | Hold:
+        """Return what boto3's error means; of another's, what boto3 finds."""
+        if not type(error).__module__.startswith("botocore") and not isinstance(error, ValueError):
+            found = self.probe()
+            if not isinstance(found, Delivered):
+                return found
+            hint = f"if it doesn't pass, {_ALLOW}"
+            return Retry(f"{self.place}: {self._aws.hide(error)[:_LONGEST]}: {hint}")
+        problem = self._aws.read(error)
+        outcome = read_error(*problem, _ALLOW) if isinstance(problem, tuple) else problem
+        self._aws.forget()
+        match outcome:
+            case Hold(issue=issue):
+                return Hold(f"{issue} (of retention.archive)")
+            case Retry():
+                return outcome
+        return Retry(self._aws.hide(error))
+
+    def probe(self) -> Probed:
+        """Look into the bucket."""
+        try:
+            found = self._aws.connected().list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        except Exception as error:  # noqa: BLE001  whatever boto3 raises is the outcome of a request, told in words
+            return self.failed(error)
+        return Delivered() if "KeyCount" in found else Retry("not an answer of ListObjectsV2: it has no KeyCount")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._aws.close()
+
+
+def _make(directory: Path) -> None:
+    """Make a directory and those above it, so that they last."""
+    missing = [each for each in (directory, *directory.parents) if not each.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        _sync(each.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

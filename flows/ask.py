@@ -5,13 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+from pydantic import ValidationError
 
-from flows.config import StatusSettings
+from flows.config import StatusSettings, build
+from flows.document import Document
 from flows.show import table
-from logweir.errors import LogweirError
+from logweir.errors import ConfigError, LogweirError
 from logweir.units import format_bytes
 
 _SECONDS = 10.0
+
+
+def ask_flow(document: Document) -> dict[str, Any]:
+    """Return what the flow of a file says of itself, also when the file was changed and is wrong now.
+
+    Raises:
+        ConfigError: The file is wrong, and no flow runs by what it was before.
+        LogweirError: Nothing answers, or something else does.
+    """
+    flow, findings = build(document)
+    if flow is not None and not findings:
+        return ask(flow.status)
+    try:
+        return ask(StatusSettings.model_validate(document.get(("status",)) or {}))
+    except (ValidationError, LogweirError):
+        raise ConfigError([str(finding) for finding in findings]) from None
 
 
 def ask(settings: StatusSettings) -> dict[str, Any]:

@@ -158,10 +158,10 @@ def _report(
 @_JSON
 def status(flow: Path, *, as_json: bool) -> None:
     """Show how the running FLOW is; exit code 1 when it doesn't run or a destination isn't healthy."""
-    from flows.ask import ask, status_text
-    from flows.config import load
+    from flows.ask import ask_flow, status_text
+    from flows.config import open_document
 
-    found = ask(load(flow).flow.status)
+    found = ask_flow(open_document(flow))
     click.echo(json.dumps(found, indent=2) if as_json else status_text(found))
     if not found["healthy"]:
         sys.exit(1)

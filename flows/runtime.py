@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -163,6 +164,8 @@ class Runtime:
         """
         plan = Plan(order.flow, self._projections, order.seatings, order.revision)
         self._plans = {self._plan.revision: self._plan, plan.revision: plan}
+        # Compiled rules refer to each other in circles, and a worker hardly ever looks for such by itself.
+        gc.collect()
 
     def swap(self, revision: int) -> None:
         """Go on by settings that were prepared, from the next batch and the next request on."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +22,14 @@ NO_DEBUG = {"name": "No debug", "type": "level", "levels": ["debug", "trace"], "
 SAMPLE = {"name": "Sample", "type": "sample", "sample_rate": 0.5}
 LIMIT = {"name": "Limit", "type": "rate", "max_per_second": 100, "by": "context.service"}
 OTHER_LIMIT = {"name": "Other limit", "type": "rate", "max_per_minute": 40_000, "levels": ["info"]}
+TARGET = {"name": "Target", "type": "sample", "target_per_second": 300, "by": "context.service"}
 REDACT = {"fields": ["user.ip"], "patterns": ["email"]}
 
 SWAPS: list[dict[str, Any]] = [
     {"rules": [KEEP_ERRORS, NO_DEBUG, LIMIT]},
     {"rules": [KEEP_ERRORS, {**LIMIT, "max_per_second": 20}], "redact": REDACT},
     {"rules": [KEEP_ERRORS, SAMPLE, OTHER_LIMIT, LIMIT], "max_in_flight": "4MB"},
+    {"rules": [KEEP_ERRORS, TARGET, LIMIT], "redact": REDACT},
     {"rules": [KEEP_ERRORS], "batch": {"max_records": 100, "flush_interval": "50ms"}},
     {
         "rules": [KEEP_ERRORS, OTHER_LIMIT],
@@ -55,11 +61,27 @@ class Changing:
         self.flow = flow
         self.running = running
 
-    def to(self, alter: Callable[[dict[str, Any]], None], *, outcome: str = "reloaded", in_place: bool = False) -> None:
-        """Change the file, and wait for what becomes of that."""
+    def to(
+        self,
+        alter: Callable[[dict[str, Any]], None],
+        *,
+        outcome: str = "reloaded",
+        in_place: bool = False,
+        watched: bool = False,
+    ) -> None:
+        """Change the file, and wait for what becomes of that.
+
+        Args:
+            alter: Changes the settings.
+            outcome: What has to become of it.
+            in_place: Write into the file, instead of putting another in its place.
+            watched: Leave it to the flow to notice, instead of asking it by a signal.
+        """
         event, others = f"config.{outcome}", {"config.refused", "config.unchanged"} - {f"config.{outcome}"}
         before = len(self.running.events)
         change(self.flow, alter, in_place=in_place)
+        if not watched:
+            self.running.process.send_signal(signal.SIGHUP)
 
         def come() -> bool:
             since = [each for each in self.running.events[before:] if each["event"] in {event, *others}]
@@ -133,7 +155,7 @@ def under_load(kafka: Kafka, elastic: FakeElastic, directory: Path, *, changes: 
                 changing.to(renew)
                 restarted += 1
             else:
-                changing.to(swap(number), in_place=number % 2 == 0)
+                changing.to(swap(number), in_place=number % 2 == 0, watched=number % 4 > 1)
         feed.stop()
         running.drain(kafka, topic, f"{topic}.search")
         assert running.stop() == 0
@@ -152,3 +174,52 @@ def under_load(kafka: Kafka, elastic: FakeElastic, directory: Path, *, changes: 
     seconds = [float(each["seconds"]) for each in running.told("config.reloaded")]
     swapped = len(seconds) - restarted
     return Reloads(feed.sent, ledger.delivered, dict(ledger.dropped), swapped, restarted, refused, seconds)
+
+
+class Crashes(NamedTuple):
+    """The figures of a flow whose workers were killed while its file changed."""
+
+    sent: int
+    delivered: int
+    stored: int
+    killed: int
+
+
+def crashing(kafka: Kafka, elastic: FakeElastic, directory: Path, *, changes: int, rate: int) -> Crashes:
+    """Kill a worker while a change is on its way, again and again, and account for each record."""
+    topic = new_name("reload")
+    flow = write_flow(directory, kafka, topic, {"search": {"url": elastic.url}}, rules=SWAPS[0]["rules"])
+    dice = random.Random(topic)
+    with (
+        Feed(kafka, topic, judge=lambda record: "" if record["level"] in {"error", "fatal"} else "perhaps") as feed,
+        Running(flow, "--workers", "2") as running,
+    ):
+        feed.start(rate)
+
+        def more(event: str, act: Callable[[], object]) -> None:
+            """Do something, and wait until it is told."""
+            before = len(running.told(event))
+            act()
+            running.until(lambda: len(running.told(event)) > before, event)
+
+        def kill() -> None:
+            time.sleep(dice.random() * 0.5)
+            os.kill(dice.choice(running.workers()), signal.SIGKILL)
+
+        for number in range(1, changes + 1):
+            stored = len(elastic.creates)
+            running.until(lambda stored=stored: len(elastic.creates) > stored, "it delivers")  # type: ignore[misc]
+            arrived = len(running.told("config.reloaded"))
+            more("config.changed", lambda number=number: change(flow, swap(number)))  # type: ignore[misc]
+            more("flow.crashed", kill)
+            running.until(lambda arrived=arrived: len(running.told("config.reloaded")) > arrived, "it is in force")  # type: ignore[misc]
+        feed.stop()
+        running.drain(kafka, topic, f"{topic}.search", timeout=240)
+        assert running.stop() == 0
+    ledger = running.ledgers()["search"]
+    found = stored_in(elastic)
+    assert ledger.in_flight == ledger.gaps == 0
+    assert ledger.read == feed.sent
+    assert len(found) == len(set(found)) >= ledger.delivered
+    assert feed.expected <= set(found)
+    return Crashes(feed.sent, ledger.delivered, len(found), changes)

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from flows.ask import ask, status_text
+from flows.ask import ask, ask_flow, status_text
 from flows.config import StatusSettings
+from flows.document import read
 from flows.metrics import registry_of
 from flows.server import CONNECTIONS, StatusServer, serve
 from flows.status import whole
-from logweir.errors import LogweirError
+from logweir.errors import ConfigError, LogweirError
 from logweir.events import Events
 from tests.flows.report import config, report
 
@@ -149,6 +150,15 @@ def test_status_tells_of_a_file_that_was_refused() -> None:
         lines = status_text(ask(StatusSettings(listen=f"127.0.0.1:{port}"))).splitlines()
     assert lines[1] == "config 0123456789ab: in force since 2026-09-21T14:13:20.000Z"
     assert lines[2:4] == ["REFUSED at 2026-09-21T14:15:00.000Z, a changed file:", "flow.yaml:3:5: rules: bad"]
+
+
+def test_status_while_the_file_is_wrong() -> None:
+    """A flow that runs by what its file was before answers; when none runs, what is wrong with the file is said."""
+    with serving() as port:
+        wrong = read(json.dumps({"name": "shop", "status": {"listen": f"127.0.0.1:{port}"}}), "flow.yaml")
+        assert ask_flow(wrong)["flow"] == "shop"
+    with pytest.raises(ConfigError, match="`source` is required"):
+        ask_flow(wrong)
 
 
 def test_status_of_a_flow_that_does_not_run() -> None:

@@ -52,7 +52,7 @@ class ArchiveBatch(BatchSettings):
 
     max_records: int = Field(500_000, ge=1, description="The most records in one commit.")
     max_bytes: Bytes = Field(
-        32_000_000,
+        24_000_000,
         gt=0,
         le=512_000_000,
         description="The most bytes of records in one commit, before compression; six times as much memory is used.",

@@ -75,8 +75,11 @@ def kafka() -> Iterator[Kafka]:
 
 @pytest.fixture(scope="session")
 def opensearch() -> Iterator[OpenSearch]:
-    """A real OpenSearch node. Tests share it, so each has indexes of its own, and none stops it."""
-    server = OpenSearch()
+    """A real OpenSearch node. Tests share it, so each has indexes of its own, and none stops it.
+
+    It turns away what goes beyond 6 MB in requests at a time, which is more than four senders have under way.
+    """
+    server = OpenSearch({"indexing_pressure.memory.limit": "6mb"})
     try:
         start(server)
         yield server

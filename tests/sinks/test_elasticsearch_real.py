@@ -41,7 +41,7 @@ def deliver(tmp_path: Path) -> Iterator[Deliver]:
     def start(
         node: OpenSearch, index: str, *, max_records: int = 5000, concurrency: int = 4, **settings: Any
     ) -> Delivery:
-        taker = destination(url=node.url, index=index, compression=True, **settings)
+        taker = destination(url=node.url, index=index, compression=True, concurrency=concurrency, **settings)
         delivering = Delivering("d", max_records, 1_000_000, 60.0, concurrency, Policy(2, 0.05, 0.2))
         delivery = Delivery(delivering, taker, DirectoryDeadLetters(tmp_path, "d", 0), Flight(1 << 30), Events())
         opened.append(delivery)
@@ -132,15 +132,21 @@ class TestOutcomes:
         ids = {orjson.loads(letter["record"])["id"] for letter in dead(tmp_path) if letter["offset"] not in {1, 2}}
         assert ids == {"empty name", "dot", "twice", "deep", "own", "_underscore"}
 
-    def test_a_node_under_pressure_ends_with_everything(self, index: str, deliver: Deliver, tmp_path: Path) -> None:
+    def test_a_node_under_pressure_ends_with_everything(
+        self, opensearch: OpenSearch, index: str, deliver: Deliver, tmp_path: Path
+    ) -> None:
         """Whole requests turned away with 429 are tried again until all is stored, once."""
-        with OpenSearch({"indexing_pressure.memory.limit": "64kb"}) as node:
-            delivery = deliver(node, index, max_records=20)
-            delivery.write([decoded(documents(1000, 1000))])
-            delivery.barrier(lambda: time.monotonic() + 60)
-            assert stored(node, index) == delivery.ledger.delivered == 1000
-            assert delivery.stats.retries > 0
-            assert dead(tmp_path) == []
+        # Requests wait, and are in the node's memory, as long as no node may have the index.
+        place = "index.routing.allocation.require._name"
+        opensearch.request("PUT", f"/{index}?wait_for_active_shards=0", {"settings": {place: "nobody"}})
+        delivery = deliver(opensearch, index, concurrency=16)
+        delivery.write([decoded(documents(1000, 20_000))])
+        until(lambda: delivery.stats.retries)
+        opensearch.request("PUT", f"/{index}/_settings", {place: None})
+        delivery.barrier(lambda: time.monotonic() + 60)
+        assert stored(opensearch, index) == delivery.ledger.delivered == 1000
+        assert delivery.stats.retries > 0
+        assert dead(tmp_path) == []
 
     def test_dated_indexes(self, opensearch: OpenSearch, index: str, deliver: Deliver) -> None:
         """One request fills the index of each record's day."""

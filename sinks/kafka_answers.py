@@ -11,6 +11,8 @@ from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry,
 TOO_LARGE = "MSG_SIZE_TOO_LARGE"
 ALONE_TOO_LARGE = "logweir: larger than the producer takes"
 """Beside librdkafka's names: the producer itself refused the record, so its size alone is at fault."""
+WITH_ANOTHER = "_INVALID_DIFFERENT_RECORD"
+"""The record was in a batch with a record that was refused."""
 
 _LOGIN = "check sasl.mechanism, sasl.username, sasl.password and security.protocol under `settings`"
 _MENDING = {
@@ -40,7 +42,6 @@ _REFUSED = {"INVALID_RECORD", "INVALID_TIMESTAMP", "INVALID_MSG_SIZE"}
 Where it is the only one of its batch, all of the batch are told so; where there are more, the others are told that
 they failed with them. So only a record that was sent alone is known to be at fault.
 """
-_WITH_ANOTHER = "_INVALID_DIFFERENT_RECORD"
 _UNTOLD = {"_MSG_TIMED_OUT", "_PURGE_QUEUE", "_PURGE_INFLIGHT", "_FATAL", "_TIMED_OUT", "_TRANSPORT", "_FAIL"}
 """These say that a record wasn't acknowledged, not why: what the client has said of its connections may."""
 
@@ -125,7 +126,7 @@ def read_failures(failed: Mapping[int, Failure], trouble: Failure | None, count:
             rejected[index] = ("record too large", failure.said)
         elif failure.name == TOO_LARGE:
             large.append(index)
-        elif failure.name in _REFUSED or (accused and failure.name == _WITH_ANOTHER):
+        elif failure.name in _REFUSED or (accused and failure.name == WITH_ANOTHER):
             suspect.append(index)
         else:
             again.append(index)

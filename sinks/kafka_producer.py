@@ -13,7 +13,7 @@ from typing import Any
 
 from logweir.librdkafka import LibrdkafkaSettings
 from sinks.http import ANSWER_SECONDS
-from sinks.kafka_answers import ALONE_TOO_LARGE, TOO_LARGE, Failure, Troubles
+from sinks.kafka_answers import ALONE_TOO_LARGE, TOO_LARGE, WITH_ANOTHER, Failure, Troubles
 
 MAX_MESSAGE_BYTES = 100_000_000
 """Larger records are refused here; what smaller size the topic takes is for the broker to say (max.message.bytes)."""
@@ -85,8 +85,10 @@ class Producer:
         failed = self._hand_over(topic, values, keys, headers)
         self._wait()
         failed |= self._read_reports(values, keys)
-        # What timed out may have been written after all: without its connection, nothing of it can come late.
-        self.spent |= self.troubles.fatal or any(failure.name.startswith("_") for failure in failed.values())
+        # What timed out may have been written after all: without its connection, nothing of it can come late. What was
+        # refused beside another is no such case, and a new connection for each part of a batch would take its time.
+        names = {failure.name for failure in failed.values()} - {WITH_ANOTHER}
+        self.spent |= self.troubles.fatal or any(name.startswith("_") for name in names)
         return failed
 
     def _hand_over(

@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +28,7 @@ from flows.recovery_store import forget_unfinished
 from flows.runtime import Assignment, Runtime
 from logweir.errors import DestinationError, LogweirError, UndeliveredError
 from logweir.events import Events
+from logweir.memory import give_back
 from logweir.secrecy import Secrets
 
 EXIT_CRASHED = 1
@@ -36,6 +38,8 @@ EXIT_UNDELIVERED = 4
 """Stopped in time, but not everything could be delivered; it is sent again at the next start."""
 
 _STATUS_SECONDS = 1.0
+_REPORTS_PER_TRIM = 30
+"""After so many, what limits kept of keys that have expired since goes back to the system."""
 _LOCK_SECONDS = 15.0
 _SETTLE_SECONDS = 0.05
 """How often to look whether the settings before a change are done with."""
@@ -218,9 +222,11 @@ def _take(store: Path, number: int, deadline: float) -> IO[bytes]:
 
 
 def _report_always(runtime: Runtime, reporter: Reporter) -> None:
-    while True:
+    for number in count(1):
         time.sleep(_STATUS_SECONDS)
         reporter.report(runtime)
+        if number % _REPORTS_PER_TRIM == 0:
+            give_back()
 
 
 def _print_trace(error: BaseException | None, secrets: Secrets) -> None:

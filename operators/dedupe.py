@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from operators.limiter_state import Suppressed
 from operators.watermark import Watermark
 
 OVER_KEYS = "dedupe: key forgotten"
+_FORGOTTEN = 100
+"""Where there is no room for a new key, one in so many is forgotten: to find the oldest for each key would take long."""
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class DedupeState:
         self._max_keys = max_keys
         self._seen: dict[str, _Seen] = {}
         """In the order in which their windows began to be counted."""
+        self._most = 0
+        """How many keys there were since it was made small last."""
         self._watermark = Watermark()
         self._ended: list[Suppressed] = []
         """What windows have dropped that ended and were not told of yet."""
@@ -51,19 +56,25 @@ class DedupeState:
         if seen is not None:
             self._end(key)
         elif len(self._seen) >= self._max_keys:
-            self._end(next(iter(self._seen)))
-            self.notices[OVER_KEYS] += 1
+            self._forget(max(1, self._max_keys // _FORGOTTEN))
         self._seen[key] = _Seen(second, count - 1)
         return 1
 
     def read_until(self, partition: str, moment: float, now: float) -> list[Suppressed]:
         """Note how far a partition has been read; return what was dropped in the windows that have ended."""
         reached = self._watermark.read_until(partition, moment, now)
-        while self._seen:
-            key = next(iter(self._seen))
-            if self._seen[key].first + self._window + self._lateness > reached:
+        past = []
+        for key, seen in self._seen.items():
+            if seen.first + self._window + self._lateness > reached:
                 break
+            past.append(key)
+        for key in past:
             self._end(key)
+        self._most = max(self._most, len(self._seen) + len(past))
+        if len(self._seen) < self._most // 2:
+            # A dict from which keys are taken keeps the room that it had for them.
+            self._seen = dict(self._seen)
+            self._most = len(self._seen)
         ended, self._ended = self._ended, []
         return ended
 
@@ -79,9 +90,7 @@ class DedupeState:
     def configure(self, settings: int, lateness: float, max_keys: int) -> list[Suppressed]:
         """Go on with another window in seconds, which holds at once for the keys that have been seen."""
         self._window, self._lateness, self._max_keys = settings, lateness, max_keys
-        while len(self._seen) > max_keys:
-            self._end(next(iter(self._seen)))
-            self.notices[OVER_KEYS] += 1
+        self._forget(len(self._seen) - max_keys)
         ended, self._ended = self._ended, []
         return ended
 
@@ -95,6 +104,14 @@ class DedupeState:
         self._seen = {key: _Seen(*each) for key, *each in state["seen"]}
         self._ended = list(state["ended"])
         self._watermark.restore(state["watermark"])
+
+    def _forget(self, count: int) -> None:
+        """Forget the oldest keys."""
+        oldest = list(islice(self._seen, max(0, count)))
+        for key in oldest:
+            self._end(key)
+        if oldest:
+            self.notices[OVER_KEYS] += len(oldest)
 
     def _end(self, key: str) -> None:
         seen = self._seen.pop(key)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import NamedTuple
 
 import orjson
 from confluent_kafka import Producer
 
+from benchmarks.processes import cpu_seconds
 from logweir.record import epoch_seconds, rfc3339
 from operators.rate_limit import Limit
+from tests.flowing import Positions, Running, write_flow
 from tests.scenarios import new_name
+from tests.servers.elastic import FakeElastic
 from tests.servers.kafka import Kafka
 
 PARTITIONS = 8
@@ -125,6 +133,141 @@ class Shuffled:
             if not self.sent % 1000:
                 self._producer.poll(0)
         assert self._producer.flush(60) == 0
+
+
+class Crashes(NamedTuple):
+    """The figures of a limited flow that was killed again and again."""
+
+    read: int
+    delivered: int
+    """What the ledger says."""
+    interrupted: list[int]
+    """At each kill, how many records the destination had got since the one before that no epoch had recorded."""
+    extra: int
+    """Records at the destination that are over the limits."""
+
+
+def crash(kafka: Kafka, elastic: FakeElastic, directory: Path, *, kills: int, records: int, limit: int) -> Crashes:
+    """Kill a limited flow at random moments while it delivers, and see what of the limits is left.
+
+    Args:
+        kafka: The broker.
+        elastic: Is delivered to; it keeps a record that it gets again once.
+        directory: For the flow.
+        kills: How often.
+        records: How many come before each kill.
+        limit: Of each key and second.
+    """
+    shuffled = Shuffled(kafka, keys=50, seconds=5, records=records)
+    rule = {"name": "Rate limit", "type": "rate", "max_per_second": limit, "by": "context.service", "lateness": "1h"}
+    search = {"search": {"url": elastic.url, "batch": {"max_records": 100, "flush_interval": "50ms"}}}
+    flow = write_flow(directory, kafka, shuffled.topic, search, rules=[rule])
+    dice = random.Random(shuffled.topic)
+    interrupted = []
+    before: set[int] = set()
+    group = f"{shuffled.topic}.search"
+    with ExitStack() as ended, Positions(kafka, shuffled.topic, group) as positions:
+        for number in range(kills):
+            running = ended.enter_context(Running(flow, "--workers", "2"))
+            had = len(elastic.docs) + dice.randrange(3000)
+            running.until(lambda had=had: len(elastic.docs) > had or positions.drained(), "it delivers")  # type: ignore[misc]
+            if number % 2:
+                os.kill(dice.choice(running.workers()), signal.SIGKILL)
+            running.kill()
+            recorded, places = positions.committed(), shuffled.places
+            ids = {int(identity[1:]) for _, identity in list(elastic.docs)}
+            interrupted.append(sum(places[each][1] >= recorded[places[each][0]] for each in ids - before))
+            before = ids
+            shuffled.send(records)
+        running = ended.enter_context(Running(flow, "--workers", "2"))
+        running.drain(kafka, shuffled.topic, group, timeout=300)
+        assert running.stop() == 0
+    assert elastic.violations == [], elastic.violations[:3]
+    expected = Counter({place: min(count, limit) for place, count in shuffled.asked.items()})
+    found = kept(list(elastic.docs.values()))
+    assert not expected - found
+    ledger = running.ledgers()["search"]
+    assert (ledger.read, ledger.delivered) == (shuffled.sent, expected.total())
+    assert ledger.dropped == {"Rate limit": shuffled.sent - expected.total()}
+    return Crashes(ledger.read, ledger.delivered, interrupted, (found - expected).total())
+
+
+class ManyKeys(NamedTuple):
+    """The figures of a flow that meets very many keys."""
+
+    few: float
+    """Microseconds of CPU a record with 12 keys."""
+    many: float
+    """The same, with as many keys as records."""
+    bytes_a_key: float
+    """Of the worker's memory, while they are remembered."""
+    bytes_left: float
+    """The same, once they have expired."""
+
+
+def many_keys(directory: Path, limit: Mapping[str, object], *, keys: int) -> ManyKeys:
+    """Run a flow over records of 12 keys, over as many of a key each, and over some that come long after them."""
+    lines, out = directory / "in.ndjson", directory / "out.ndjson"
+    flow = {
+        "name": "keys",
+        "source": {"type": "file", "path": str(lines), "follow": True},
+        "rules": [{"name": "R", "by": "context.service", "max_keys": 2 * keys, **limit}],
+        "destinations": {"out": {"type": "file", "path": str(out), "batch": {"flush_interval": "500ms"}}},
+        "recovery": {"directory": str(directory / "recovery")},
+        "dead_letter": {"directory": str(directory / "dead")},
+    }
+    (directory / "flow.yaml").write_text(json.dumps(flow))
+    lines.touch()
+    began = int(time.time()) - 7200
+    with Running(directory / "flow.yaml") as running:
+        feeding = _Feeding(running, lines, out)
+        feeding.feed(1000, began, 12)
+        few = feeding.feed(keys, began, 12)
+        base = feeding.memory()
+        many = feeding.feed(keys, began + 60, keys)
+        full = feeding.memory()
+        print((few, many, base, full))
+        feeding.feed(keys // 10, began + 6000, 12)
+        running.until(lambda: feeding.memory() - base < 30 * keys, "its memory is back", 150)
+        left = feeding.memory()
+        assert running.stop() == 0
+    return ManyKeys(few / keys * 1e6, many / keys * 1e6, (full - base) / keys, (left - base) / keys)
+
+
+class _Feeding:
+    """Appends records to a file that a flow follows, and sees what its worker takes for it."""
+
+    def __init__(self, running: Running, lines: Path, out: Path) -> None:
+        self._running, self._lines, self._out = running, lines, out
+        running.until(running.workers, "it has started")
+        (self._worker,) = running.workers()
+
+    def feed(self, records: int, second: int, keys: int) -> float:
+        """Append records of ten seconds, and one more; return the seconds of CPU until that is delivered."""
+        before = cpu_seconds(self._worker)
+        filler = "x" * 300
+        with self._lines.open("a") as file:
+            for number in range(records):
+                moment = rfc3339(second + number * 10 // records)
+                key = f"{number % keys:032x}"
+                head = f'{{"id":"{second}-{number}","timestamp":"{moment}","level":"info","message":"{filler}"'
+                file.write(f'{head},"context":{{"service":"{key}"}}}}\n')
+            last = f"last of {second} {records}"
+            moment = rfc3339(second + 10)
+            file.write(f'{{"id":"{last}","timestamp":"{moment}","context":{{"service":"{last}"}}}}\n')
+        self._running.until(lambda: last.encode() in self._tail(), "it has delivered all", 300)
+        return cpu_seconds(self._worker) - before
+
+    def memory(self) -> int:
+        """Return the resident bytes of the worker."""
+        return int(Path(f"/proc/{self._worker}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def _tail(self) -> bytes:
+        if not self._out.exists():
+            return b""
+        with self._out.open("rb") as file:
+            file.seek(max(0, self._out.stat().st_size - 1000))
+            return file.read()
 
 
 def kept(lines: Iterable[bytes]) -> Counter[Place]:

@@ -24,11 +24,14 @@ from flows.sampling import SamplersOf, SampleStep
 from logweir.batch import Batch
 from operators.dedupe import DedupeState
 from operators.limiter_state import LimiterState, Suppressed
-from operators.limiters import BUCKETS, Buckets, Item, Question, Summary, spread
+from operators.limiters import BUCKET_NAMES, BUCKETS, Buckets, Item, Progress, Question, Summary, spread
 from operators.rate_limit import Limit, RateState
 from operators.rule_models import DedupeRule, LimiterRule, RateRule
+from operators.watermark import IDLE_SECONDS
 
 _LENGTHS = {"max_per_second": 1, "max_per_minute": 60, "max_per_hour": 3600}
+_PROGRESS_SECONDS = 1.0
+"""Of event time that a partition has been read on, before all buckets are told of it."""
 _GONE_SECONDS = 60.0
 """How long a limiter that was taken out has to be silent before its state is thrown away."""
 
@@ -47,7 +50,7 @@ Places = Callable[[int | None], Place | None]
 """Gives who has a slot in a revision of the flow's settings, or at present."""
 
 
-class LimiterStep(StatefulBatchLogic[Question, Item, dict[str, Any]]):
+class LimiterStep(StatefulBatchLogic[Question | Progress, Item, dict[str, Any]]):
     """One bucket of one slot.
 
     Args:
@@ -77,19 +80,20 @@ class LimiterStep(StatefulBatchLogic[Question, Item, dict[str, Any]]):
             if self._state is not None and resume is not None and resume["tag"] == place.tag:
                 self._state.restore(resume["state"])
 
-    def on_batch(self, values: list[Question]) -> tuple[list[Item], bool]:
+    def on_batch(self, values: Sequence[Question | Progress]) -> tuple[list[Item], bool]:
         """Answer questions, and tell what the windows have dropped that close by this."""
         now = self._clock()
         answers: list[Item] = []
-        for question in values:
-            if question.revision > self._revision:
-                answers += self._turn(question.revision)
+        for value in values:
+            if value.revision > self._revision:
+                answers += self._turn(value.revision)
             assert self._place is not None
             assert self._state is not None
             by_system = self._place.rule.clock == "system"
-            answers.append(self._answer(question, self._state, now if by_system else None))
-            self._origin = question.origin
-            closed = self._state.read_until(question.partition, now if by_system else question.until, now)
+            if isinstance(value, Question):
+                answers.append(self._answer(value, self._state, now if by_system else None))
+            self._origin = value.origin
+            closed = self._state.read_until(value.partition, now if by_system else value.until, now)
             answers += self._summary(closed)
         self._asked = datetime.now(UTC)
         if self._place is not None and self._place.rule.summarise:
@@ -181,6 +185,35 @@ class LimiterStep(StatefulBatchLogic[Question, Item, dict[str, Any]]):
         return [Summary(self._origin, rule.name, tuple(rule.by_fields), suppressed)]
 
 
+class Spread:
+    """Hands the buckets of one slot their parts of a question.
+
+    Those that get none are told now and then how far the partition has been read, or their windows would never close.
+
+    Args:
+        places: Tells which limiter has the slot.
+    """
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._buckets = Buckets()
+        self._told: dict[str, tuple[float, float]] = {}
+        """partition -> until when it had been read when that was told last, and the monotonic time of that."""
+
+    def __call__(self, question: Question) -> list[tuple[str, Question | Progress]]:
+        """Return what goes to which bucket."""
+        place = self._places(question.revision)
+        assert place is not None
+        parts: list[tuple[str, Question | Progress]] = [*spread(question, place.number, self._buckets)]
+        now = time.monotonic()
+        until, at = self._told.get(question.partition, (0.0, 0.0))
+        if question.until - until >= _PROGRESS_SECONDS or now - at >= IDLE_SECONDS / 3:
+            self._told[question.partition] = (question.until, now)
+            progress = Progress(question.origin, question.partition, question.until, question.revision)
+            parts += [(bucket, progress) for bucket in BUCKET_NAMES if all(bucket != asked for asked, _ in parts)]
+        return parts
+
+
 def _settings(rule: LimiterRule) -> tuple[Callable[..., LimiterState], tuple[Any, float, int], int]:
     """Return the kind of a limiter's buckets, their settings, and the length of the longest window in seconds."""
     max_keys = max(1, rule.max_keys // BUCKETS)
@@ -220,7 +253,7 @@ def limited(
     for slot in slots:
         step, places = f"{name}_{slot}", partial(place, name, slot)
         coming = op.branch(f"comes_{step}", questions, partial(_concerns, places))
-        parts = op.flat_map(f"spread_{step}", coming.trues, partial(_spread, places, Buckets()))
+        parts = op.flat_map(f"spread_{step}", coming.trues, Spread(places))
         answers = op.stateful_batch(f"limit_{step}", parts, partial(LimiterStep, places))
         questions = op.merge(f"passed_{step}", coming.falses, op.map(f"answered_{step}", answers, _value))
     home = op.map(f"home_{name}", questions, lambda item: (item.origin, item))
@@ -238,12 +271,6 @@ def _asks_samplers(question: Question) -> bool:
 def _concerns(places: Places, item: Item) -> bool:
     """Tell whether a slot has to answer; what is no question, or was asked while nobody had it, passes by."""
     return isinstance(item, Question) and places(item.revision) is not None
-
-
-def _spread(places: Places, buckets: Buckets, question: Question) -> list[tuple[str, Question]]:
-    place = places(question.revision)
-    assert place is not None
-    return spread(question, place.number, buckets)
 
 
 def _value(item: tuple[str, Any]) -> Any:

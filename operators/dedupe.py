@@ -12,7 +12,7 @@ from operators.watermark import Watermark
 
 OVER_KEYS = "dedupe: key forgotten"
 _FORGOTTEN = 100
-"""Where there is no room for a new key, one in so many is forgotten: to find the oldest for each key would take long."""
+"""Where there is no room for a new key, one in so many is forgotten: to look for the oldest each time would take long."""
 
 
 @dataclass(slots=True)

@@ -31,7 +31,7 @@ from operators.sampling import Sampled, Samplers, Samples
 BUCKETS = 16
 """The keys of each limiter are spread over so many states. A recovery store depends on their number."""
 
-_BUCKET_NAMES = [f"{number:02d}" for number in range(BUCKETS)]
+BUCKET_NAMES = [f"{number:02d}" for number in range(BUCKETS)]
 _BUCKETS_CACHED = 10_000
 
 
@@ -52,6 +52,18 @@ class Question(NamedTuple):
     """Of the flow's settings, by which it was made."""
     samples: Samples | None = None
     """What the samplers have to be asked first."""
+
+
+class Progress(NamedTuple):
+    """How far a partition has been read, for a bucket that no question of its records comes to."""
+
+    origin: str
+    """The sink partition that its records go to."""
+    partition: str
+    until: float
+    """As in a question."""
+    revision: int
+    """Of the flow's settings."""
 
 
 class Summary(NamedTuple):
@@ -255,7 +267,7 @@ class Buckets(dict[str, str]):
 
     def __missing__(self, key: str) -> str:
         data = key.encode() if key.isascii() else key.encode(errors="surrogatepass")
-        bucket = _BUCKET_NAMES[xxhash.xxh3_64_intdigest(data) % BUCKETS]
+        bucket = BUCKET_NAMES[xxhash.xxh3_64_intdigest(data) % BUCKETS]
         if len(self) >= _BUCKETS_CACHED:
             self.clear()
         self[key] = bucket

@@ -55,7 +55,7 @@ class ArchiveBatch(BatchSettings):
         24_000_000,
         gt=0,
         le=512_000_000,
-        description="The most bytes of records in one commit, before compression; six times as much memory is used.",
+        description="The most bytes of records in one commit, before compression; each takes ten bytes of memory.",
     )
     flush_interval: Duration = Field(
         60.0, gt=0, description="How long a record waits for others at most; with isolation: none, recovery.interval."

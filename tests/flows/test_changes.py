@@ -147,6 +147,15 @@ def test_destinations_come_and_go() -> None:
     assert (change.concerns(["search"]), change.concerns(["files"])) == (True, False)
 
 
+def test_an_archive_comes_and_goes() -> None:
+    """It has a dataflow of its own, and no other is stopped for it."""
+    with_archive = {"retention": {"archive": "./archive"}}
+    assert changed(**with_archive) == {"retention": Effect.RESTART}
+    (change,) = compare(flow(**with_archive), flow(retention={"archive": "./archive", "default_period": "1d"}))
+    assert str(change) == "retention.default_period"
+    assert (change.concerns(["archive"]), change.concerns(["files"])) == (True, False)
+
+
 def test_what_is_refused() -> None:
     """A position that belongs to a name or a directory can't follow to another."""
     refused = changed(name="other", recovery__directory="./elsewhere", isolation="none")

@@ -83,12 +83,13 @@ class TestImage:
         assert {*wheel, PROJECT["project"]["readme"], *PROJECT["project"]["license-files"]} <= copied
 
     def test_dependencies(self) -> None:
-        """The line that lists the dependencies for the build lists those of the project."""
+        """The line that lists the dependencies for the build lists those of the project, and of its archive."""
         (step,) = [rest for rest in arguments(stages()[0], "RUN") if "tomllib" in rest]
         found = re.match(r'python -c "(.*?)"\s+>', step)
         assert found
         done = subprocess.run([sys.executable, "-c", found[1]], cwd=ROOT, capture_output=True, text=True, check=True)
-        assert done.stdout.splitlines() == PROJECT["project"]["dependencies"]
+        project = PROJECT["project"]
+        assert done.stdout.splitlines() == [*project["dependencies"], *project["optional-dependencies"]["archive"]]
 
     def test_bases(self) -> None:
         """Both stages have one Python, which is one that the project runs on: an environment is carried over."""

@@ -67,6 +67,10 @@ class Retention:
         self._level = getter("level")
         self._category = getter("category")
 
+    def of_kind(self, level: str | None, category: str | None) -> int | Callable[[Any], int]:
+        """Return the number of what decides all records of this level and category, or what asks each of them."""
+        return self._decided[level, category]
+
     def decide(self, records: Sequence[Any]) -> list[int]:
         """Return for each projected record the number of what decides how long it is kept."""
         levels, categories = map(self._level, records), list(map(self._category, records))

@@ -23,7 +23,7 @@ _FEW_VALUES = ["level", "category", "service", "policy", "topic", "partition"]
 """Columns that are worth a dictionary."""
 _STATISTICS_CHARACTERS = 64
 """Longer texts are no statistics."""
-_ROWS = 1 << 20
+ROWS = 1 << 20
 """Of a row group, at most: none has more."""
 
 
@@ -56,6 +56,13 @@ def files(rows: pa.Table) -> Iterator[File]:
         start = end
 
 
+def grouped(rows: pa.Table) -> pa.Table:
+    """Return the rows of one partition in the order in which they are written."""
+    import pyarrow.compute as pc
+
+    return rows.take(pc.sort_indices(_packed(rows, _GROUPED_BY, _packed(rows, ()))))
+
+
 def _packed(rows: pa.Table, names: tuple[str, ...], outer: pa.Array | None = None) -> pa.Array:
     """Return a number for each row that is equal for equal values, and sorts by `outer` first."""
     import pyarrow as pa
@@ -78,47 +85,82 @@ def _file(rows: pa.Table) -> File:
     day: date = rows.column("date")[0].as_py()
     stored = rows.drop_columns(list(PARTITIONED_BY))
     out = pa.BufferOutputStream()
-    pq.write_table(
-        stored,
-        out,
-        row_group_size=_ROWS,
-        compression=COMPRESSION,
-        compression_level=LEVEL,
-        use_dictionary=_FEW_VALUES,
-        column_encoding={"timestamp": "DELTA_BINARY_PACKED", "offset": "DELTA_BINARY_PACKED"},
-        write_statistics=list(STATISTICS),
-        bloom_filter_options={name: {"ndv": rows.num_rows} for name in BLOOM},
-        store_schema=False,
-    )
+    pq.write_table(stored, out, row_group_size=ROWS, **options(rows.num_rows))
+    statistics = Statistics()
+    statistics.add(stored)
     return File(
-        path=f"{directory(retention, day)}/part-{uuid4()}.{COMPRESSION}.parquet",
+        path=new_path(retention, day),
         body=out.getvalue(),
         partition={"retention": retention, "date": day.isoformat()},
-        statistics=json.dumps(_statistics(stored)),
+        statistics=statistics.text(),
         rows=rows.num_rows,
     )
 
 
-def _statistics(rows: pa.Table) -> dict[str, Any]:
-    """Return what the log says of a file: "Per-file Statistics" in the Delta Lake protocol."""
-    import pyarrow.compute as pc
+def new_path(retention: str, day: date) -> str:
+    """Return the path of a new file of a partition."""
+    return f"{directory(retention, day)}/part-{uuid4()}.{COMPRESSION}.parquet"
 
-    least: dict[str, Any] = {}
-    greatest: dict[str, Any] = {}
-    for name in STATISTICS:
-        bounds = pc.min_max(rows.column(name)).as_py()
-        if all(_tellable(value) for value in bounds.values()):
-            least[name], greatest[name] = _plain(bounds["min"]), _plain(bounds["max"])
+
+def options(rows: int) -> dict[str, Any]:
+    """Return how Parquet is written, as pyarrow takes it.
+
+    Args:
+        rows: Of a row group, for the size of its Bloom filters.
+    """
     return {
-        "numRecords": rows.num_rows,
-        "minValues": least,
-        "maxValues": greatest,
-        "nullCount": {name: rows.column(name).null_count for name in STATISTICS},
+        "compression": COMPRESSION,
+        "compression_level": LEVEL,
+        "use_dictionary": _FEW_VALUES,
+        "column_encoding": {"timestamp": "DELTA_BINARY_PACKED", "offset": "DELTA_BINARY_PACKED"},
+        "write_statistics": list(STATISTICS),
+        "bloom_filter_options": {name: {"ndv": rows} for name in BLOOM},
+        "store_schema": False,
     }
 
 
+class Statistics:
+    """What the log says of a file, of one row group after another: "Per-file Statistics" in the protocol."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._nulls = dict.fromkeys(STATISTICS, 0)
+        self._bounds: dict[str, tuple[Any, Any]] = {}
+        self._untold: set[str] = set()
+
+    def add(self, rows: pa.Table) -> None:
+        """Take these rows into account."""
+        import pyarrow.compute as pc
+
+        self.rows += rows.num_rows
+        for name in STATISTICS:
+            column = rows.column(name)
+            self._nulls[name] += column.null_count
+            bounds = pc.min_max(column).as_py()
+            least, greatest = bounds["min"], bounds["max"]
+            if least is None:
+                continue
+            if not (_tellable(least) and _tellable(greatest)):
+                self._untold.add(name)
+                continue
+            before = self._bounds.get(name, (least, greatest))
+            self._bounds[name] = min(least, before[0]), max(greatest, before[1])
+
+    def text(self) -> str:
+        """Return it as the log has it: JSON."""
+        told = {name: bounds for name, bounds in self._bounds.items() if name not in self._untold}
+        return json.dumps(
+            {
+                "numRecords": self.rows,
+                "minValues": {name: _plain(bounds[0]) for name, bounds in told.items()},
+                "maxValues": {name: _plain(bounds[1]) for name, bounds in told.items()},
+                "nullCount": self._nulls,
+            }
+        )
+
+
 def _tellable(value: Any) -> bool:
-    return value is not None and not (isinstance(value, str) and len(value) > _STATISTICS_CHARACTERS)
+    return not (isinstance(value, str) and len(value) > _STATISTICS_CHARACTERS)
 
 
 def _plain(value: Any) -> Any:

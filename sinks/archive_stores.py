@@ -30,7 +30,7 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "shorten retention.archive",
 }
 _ALLOW = "allow these credentials s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on retention.archive"
-_LOG = "_delta_log"
+LOG = "_delta_log"
 _LONGEST = 1000
 """Characters of what is told."""
 
@@ -114,7 +114,7 @@ class Directory:
         """Write a file to the disk; nothing is left of one that can't be finished."""
         file = self._path / path
         if file.parent not in self._known:
-            _make(file.parent)
+            make(file.parent)
             self._known.add(file.parent)
         try:
             with file.open("wb", buffering=0) as handle:
@@ -122,7 +122,7 @@ class Directory:
                 while rest:
                     rest = rest[handle.write(rest) :]
                 os.fsync(handle.fileno())
-            _sync(file.parent)
+            sync(file.parent)
         except OSError as error:
             self._known.discard(file.parent)
             file.unlink(missing_ok=True)
@@ -135,15 +135,15 @@ class Directory:
 
     def sync(self) -> None:
         """Write the log's new entries to the disk; delta-rs leaves that to the system."""
-        log = self._path / _LOG
+        log = self._path / LOG
         try:
             if not log.exists():
                 return
             entries = sorted(each.name for each in log.glob("*.json"))
             for name in entries:
                 if name > self._synced:
-                    _sync(log / name)
-            _sync(log)
+                    sync(log / name)
+            sync(log)
             self._synced = max([self._synced, *entries])
         except OSError as error:
             msg = f"{log}: flush: {error.strerror}"
@@ -169,7 +169,7 @@ class Directory:
         """Hold nothing open."""
 
     def _trouble(self) -> OSError | None:
-        for place in (self._path / _LOG, self._path):
+        for place in (self._path / LOG, self._path):
             directory = place
             while not directory.exists() and directory != directory.parent:
                 directory = directory.parent
@@ -196,8 +196,8 @@ class Bucket:
     def __init__(self, place: str, access: AwsAccess) -> None:
         self.place = place
         self._access = access
-        self._bucket, _, prefix = place.removeprefix("s3://").partition("/")
-        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self.bucket, _, prefix = place.removeprefix("s3://").partition("/")
+        self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._aws = AwsClient(
             access,
             "s3",
@@ -206,6 +206,10 @@ class Bucket:
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
+
+    def client(self) -> Any:
+        """Return boto3's client."""
+        return self._aws.connected()
 
     def options(self) -> dict[str, str]:
         """Return credentials as boto3 finds them, so that all of the archive's requests have the same."""
@@ -233,7 +237,7 @@ class Bucket:
     def _region(self) -> str | None:
         """Return where the bucket is: boto3 finds it by itself, and delta-rs doesn't."""
         try:
-            found = self._aws.connected().head_bucket(Bucket=self._bucket)
+            found = self._aws.connected().head_bucket(Bucket=self.bucket)
         except Exception:  # noqa: BLE001  a HEAD doesn't say why; what comes next does
             return None
         region: str | None = found.get("BucketRegion")
@@ -241,7 +245,7 @@ class Bucket:
 
     def put(self, path: str, body: Any) -> None:
         """Put an object."""
-        self._aws.connected().put_object(Bucket=self._bucket, Key=self._prefix + path, Body=bytes(body))
+        self._aws.connected().put_object(Bucket=self.bucket, Key=self.prefix + path, Body=bytes(body))
 
     def remove(self, paths: Iterable[str]) -> None:
         """Leave them to vacuum: credentials may not be allowed to delete."""
@@ -270,7 +274,7 @@ class Bucket:
     def probe(self) -> Probed:
         """Look into the bucket."""
         try:
-            found = self._aws.connected().list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+            found = self._aws.connected().list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
         except Exception as error:  # noqa: BLE001  whatever boto3 raises is the outcome of a request, told in words
             return self.failed(error)
         return Delivered() if "KeyCount" in found else Retry("not an answer of ListObjectsV2: it has no KeyCount")
@@ -280,15 +284,16 @@ class Bucket:
         self._aws.close()
 
 
-def _make(directory: Path) -> None:
+def make(directory: Path) -> None:
     """Make a directory and those above it, so that they last."""
     missing = [each for each in (directory, *directory.parents) if not each.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     for each in missing:
-        _sync(each.parent)
+        sync(each.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Write a file, or a directory's names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

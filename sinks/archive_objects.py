@@ -1,0 +1,248 @@
+"""The archive's files, for whoever rewrites them: reading, writing as a stream, the next entry of the table's log.
+
+"Delta Transaction Log Protocol" of delta-io/delta: the log's entry of a version is made by whoever is first, in one
+step, and is never replaced. In a directory that is a hard link, as delta-rs makes it too; in S3 a PUT with
+`If-None-Match: *`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Protocol
+from uuid import uuid4
+
+from sinks.archive_stores import Bucket, Store, make, sync
+
+_SPOOL_BYTES = 8_000_000
+"""What is written to S3 is kept in memory up to here, and beyond it in a temporary file."""
+_DELETED_AT_ONCE = 1000
+"""Objects that one DeleteObjects takes."""
+_TAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
+
+
+class Objects(Protocol):
+    """The files of one table, by their path below it."""
+
+    def read(self, path: str) -> bytes | None:
+        """Return a small file; None where there is none."""
+        ...
+
+    def open(self, path: str, size: int) -> Any:
+        """Return a file of this many bytes as pyarrow reads it: a piece at a time, from any place."""
+        ...
+
+    def claim(self, path: str, body: bytes) -> bool:
+        """Write a small file whole, so that it lasts; False where there is one of this path."""
+        ...
+
+    def write(self, path: str) -> AbstractContextManager[IO[bytes]]:
+        """Write a file, a piece at a time; it is there, and lasts, at the end of the block. After an error it isn't."""
+        ...
+
+    def listed(self) -> Iterator[tuple[str, float, int]]:
+        """Give each file's path, when it was written in epoch seconds, and its bytes; none of hidden directories."""
+        ...
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete files; one that isn't there is no error."""
+        ...
+
+
+def objects_of(store: Store) -> Objects:
+    """Return the files of the table that lies in this place."""
+    return BucketObjects(store) if isinstance(store, Bucket) else DirectoryObjects(Path(store.place))
+
+
+class DirectoryObjects:
+    """Files of this machine.
+
+    Args:
+        path: The table's directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self, path: str) -> bytes | None:
+        """Read a file."""
+        try:
+            return (self._path / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def open(self, path: str, size: int) -> Any:
+        """Return the file's name."""
+        del size
+        return str(self._path / path)
+
+    def claim(self, path: str, body: bytes) -> bool:
+        """Link a file that is whole to the name."""
+        file = self._path / path
+        whole = file.with_name(f".{uuid4()}.tmp")
+        try:
+            with whole.open("wb") as handle:
+                handle.write(body)
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.link(whole, file)
+        except FileExistsError:
+            return False
+        finally:
+            whole.unlink(missing_ok=True)
+        sync(file.parent)
+        return True
+
+    @contextmanager
+    def write(self, path: str) -> Iterator[IO[bytes]]:
+        """Write to the disk."""
+        file = self._path / path
+        make(file.parent)
+        try:
+            with file.open("wb") as handle:
+                yield handle
+                handle.flush()
+                os.fsync(handle.fileno())
+            sync(file.parent)
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
+
+    def listed(self) -> Iterator[tuple[str, float, int]]:
+        """Walk the directories."""
+        for place, directories, files in os.walk(self._path):
+            directories[:] = [each for each in directories if not each.startswith(("_", "."))]
+            for name in files:
+                file = Path(place) / name
+                with suppress(FileNotFoundError):
+                    found = file.stat()
+                    yield file.relative_to(self._path).as_posix(), found.st_mtime, found.st_size
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete files, and directories that are empty then."""
+        parents = set()
+        for path in paths:
+            (self._path / path).unlink(missing_ok=True)
+            parents.add((self._path / path).parent)
+        for parent in parents:
+            with suppress(OSError):
+                parent.rmdir()
+
+
+class BucketObjects:
+    """Objects of S3.
+
+    Args:
+        store: The bucket, and how to reach it.
+    """
+
+    def __init__(self, store: Bucket) -> None:
+        self._store = store
+        self._name = {"Bucket": store.bucket}
+
+    def read(self, path: str) -> bytes | None:
+        """Get an object."""
+        try:
+            found = self._client.get_object(**self._name, Key=self._store.prefix + path)
+        except Exception as error:
+            if _code(error) == "NoSuchKey":
+                return None
+            raise
+        body: bytes = found["Body"].read()
+        return body
+
+    def open(self, path: str, size: int) -> Any:
+        """Return an object whose parts are fetched as they are asked for, or all of it where it is small."""
+        if size <= _SPOOL_BYTES:
+            return io.BytesIO(self._client.get_object(**self._name, Key=self._store.prefix + path)["Body"].read())
+        return _Ranges(self._client, self._store.bucket, self._store.prefix + path, size)
+
+    def claim(self, path: str, body: bytes) -> bool:
+        """Put an object unless there is one. What an answer that is lost would have said is found by reading."""
+        key = self._store.prefix + path
+        try:
+            self._client.put_object(**self._name, Key=key, Body=body, IfNoneMatch="*")
+        except Exception as error:
+            found = self.read(path)
+            if found is None and _code(error) not in _TAKEN:
+                raise
+            return found == body
+        return True
+
+    @contextmanager
+    def write(self, path: str) -> Iterator[IO[bytes]]:
+        """Put an object, or upload it in parts where it is large."""
+        with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
+            yield spool
+            spool.seek(0)
+            self._client.upload_fileobj(spool, self._store.bucket, self._store.prefix + path, Config=_one_at_a_time())
+
+    def listed(self) -> Iterator[tuple[str, float, int]]:
+        """List the bucket."""
+        pages = self._client.get_paginator("list_objects_v2")
+        for page in pages.paginate(**self._name, Prefix=self._store.prefix):
+            for each in page.get("Contents", ()):
+                path = each["Key"].removeprefix(self._store.prefix)
+                if not any(part.startswith(("_", ".")) for part in path.split("/")):
+                    yield path, each["LastModified"].timestamp(), each["Size"]
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete objects, many at once."""
+        keys = [{"Key": self._store.prefix + path} for path in paths]
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            some = {"Objects": keys[start : start + _DELETED_AT_ONCE], "Quiet": True}
+            failed = self._client.delete_objects(**self._name, Delete=some).get("Errors")
+            if failed:
+                msg = f"{failed[0].get('Key')}: {failed[0].get('Code')}: {failed[0].get('Message')}"
+                raise OSError(msg)
+
+    @property
+    def _client(self) -> Any:
+        return self._store.client()
+
+
+class _Ranges(io.RawIOBase):
+    """An object of S3, read by GET requests with ranges."""
+
+    def __init__(self, client: Any, bucket: str, key: str, size: int) -> None:
+        self._client = client
+        self._name = {"Bucket": bucket, "Key": key}
+        self._size = size
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._place + len(buffer), self._size)
+        if end <= self._place:
+            return 0
+        found = self._client.get_object(**self._name, Range=f"bytes={self._place}-{end - 1}")["Body"].read()
+        buffer[: len(found)] = found
+        self._place += len(found)
+        return len(found)
+
+
+def _one_at_a_time() -> Any:
+    from boto3.s3.transfer import TransferConfig
+
+    return TransferConfig(use_threads=False)
+
+
+def _code(error: Exception) -> str:
+    response = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))

@@ -23,8 +23,8 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from flows.sampling import SamplersOf, SampleStep
 from logweir.batch import Batch
 from operators.dedupe import DedupeState
-from operators.limiter_state import LimiterState, Suppressed
-from operators.limiters import BUCKET_NAMES, BUCKETS, Buckets, Item, Progress, Question, Summary, spread
+from operators.limiter_state import Ask, LimiterState, Suppressed
+from operators.limiters import BUCKET_NAMES, BUCKETS, Item, Progress, Question, Summary, spread
 from operators.rate_limit import Limit, RateState
 from operators.rule_models import DedupeRule, LimiterRule, RateRule
 from operators.watermark import IDLE_SECONDS
@@ -160,15 +160,18 @@ class LimiterStep(StatefulBatchLogic[Question | Progress, Item, dict[str, Any]])
         """
         place = self._places(question.revision)
         assert place is not None
-        number = place.number
+        number, bit = place.number, 1 << place.number
         groups = question.groups
-        for index, group in enumerate(groups):
-            if group.limiters >> number & 1 and group.records:
-                second = group.second if now is None else int(now)
-                passed = state.take(group.keys[number], second, group.records)
-                if passed < group.records:
-                    dropped = (*group.dropped, (number, group.records - passed))
-                    groups[index] = group._replace(records=passed, dropped=dropped)
+        asked = [index for index, group in enumerate(groups) if group.limiters & bit and group.records]
+        asks: list[Ask] = [
+            (group.keys[number], group.second if now is None else int(now), group.records)
+            for group in map(groups.__getitem__, asked)
+        ]
+        for index, passed in zip(asked, state.take_all(asks), strict=True):
+            group = groups[index]
+            if passed < group.records:
+                dropped = (*group.dropped, (number, group.records - passed))
+                groups[index] = group._replace(records=passed, dropped=dropped)
         if not state.notices:
             return question
         notices = (*question.notices, *state.notices.items())
@@ -196,7 +199,6 @@ class Spread:
 
     def __init__(self, places: Places) -> None:
         self._places = places
-        self._buckets = Buckets()
         self._told: dict[str, tuple[float, float]] = {}
         """partition -> until when it had been read when that was told last, and the monotonic time of that."""
 
@@ -204,7 +206,7 @@ class Spread:
         """Return what goes to which bucket."""
         place = self._places(question.revision)
         assert place is not None
-        parts: list[tuple[str, Question | Progress]] = [*spread(question, place.number, self._buckets)]
+        parts: list[tuple[str, Question | Progress]] = [*spread(question, place.number)]
         now = time.monotonic()
         until, at = self._told.get(question.partition, (0.0, 0.0))
         if question.until - until >= _PROGRESS_SECONDS or now - at >= IDLE_SECONDS / 3:

@@ -13,7 +13,7 @@ from flows.limiting import LimiterStep, Place
 from flows.sampling import SamplerSet, SampleStep
 from logweir.batch import Batch
 from operators.decode import Decoder
-from operators.limiters import Buckets, Item, Limiters, Question, Summary, spread
+from operators.limiters import Item, Limiters, Question, Summary, spread
 from operators.projection import Projection
 from operators.redact import Redactor
 from operators.rules import compile_rules, fields_of
@@ -82,7 +82,6 @@ class _Limiters:
         self._samplers: dict[str, SampleStep] = {}
         """By partition."""
         self._steps: dict[tuple[int, str], LimiterStep] = {}
-        self._buckets = Buckets()
 
     def __call__(self, batch: Batch) -> Batch:
         question = self._limiters.ask(batch, _ORIGIN, self._now)
@@ -107,7 +106,7 @@ class _Limiters:
         if not isinstance(part, Question):
             return [part]
         answers: list[Item] = []
-        for bucket, asked in spread(part, place.number, self._buckets):
+        for bucket, asked in spread(part, place.number):
             step = self._steps.get((place.number, bucket))
             if step is None:
                 step = LimiterStep(partial(_always, place), None, clock=lambda: self._now)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
-from operators.limiter_state import Suppressed
+from operators.limiter_state import Ask, Suppressed, numbers, packed, unpacked
 from operators.watermark import Watermark
 
 OVER_KEYS = "dedupe: key forgotten"
 _FORGOTTEN = 100
-"""Where there is no room for a new key, one in so many is forgotten: to look for the oldest each time would take long."""
+"""Where there is no room for a new key, one in so many is forgotten: to look for the oldest for each takes long."""
 
 
 @dataclass(slots=True)
@@ -60,6 +62,10 @@ class DedupeState:
         self._seen[key] = _Seen(second, count - 1)
         return 1
 
+    def take_all(self, asks: Sequence[Ask]) -> list[int]:
+        """Return how many of each pass; the same as to `take` one after another."""
+        return [self.take(*ask) for ask in asks]
+
     def read_until(self, partition: str, moment: float, now: float) -> list[Suppressed]:
         """Note how far a partition has been read; return what was dropped in the windows that have ended."""
         reached = self._watermark.read_until(partition, moment, now)
@@ -96,12 +102,18 @@ class DedupeState:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a copy as plain values, for a snapshot."""
-        seen = [(key, each.first, each.dropped, each.told) for key, each in self._seen.items()]
-        return {"version": 1, "seen": seen, "ended": list(self._ended), "watermark": self._watermark.to_dict()}
+        columns = [[each.first, each.dropped, each.told] for each in self._seen.values()]
+        seen = (packed(self._seen), array("q", chain.from_iterable(columns)).tobytes())
+        return {"version": 2, "seen": seen, "ended": list(self._ended), "watermark": self._watermark.to_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a snapshot."""
-        self._seen = {key: _Seen(*each) for key, *each in state["seen"]}
+        if state["version"] > 1:
+            keys, columns = state["seen"]
+            found = iter(numbers("q", columns))
+            self._seen = {key: _Seen(*each) for key, *each in zip(unpacked(keys), found, found, found, strict=True)}
+        else:
+            self._seen = {key: _Seen(*each) for key, *each in state["seen"]}
         self._ended = list(state["ended"])
         self._watermark.restore(state["watermark"])
 

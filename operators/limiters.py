@@ -32,7 +32,6 @@ BUCKETS = 16
 """The keys of each limiter are spread over so many states. A recovery store depends on their number."""
 
 BUCKET_NAMES = [f"{number:02d}" for number in range(BUCKETS)]
-_BUCKETS_CACHED = 10_000
 
 
 class Question(NamedTuple):
@@ -262,21 +261,15 @@ class _Held:
         return passed
 
 
-class Buckets(dict[str, str]):
-    """key -> the name of its bucket, remembered for as many as are met often."""
-
-    def __missing__(self, key: str) -> str:
-        data = key.encode() if key.isascii() else key.encode(errors="surrogatepass")
-        bucket = BUCKET_NAMES[xxhash.xxh3_64_intdigest(data) % BUCKETS]
-        if len(self) >= _BUCKETS_CACHED:
-            self.clear()
-        self[key] = bucket
-        return bucket
+def bucket_of(key: str) -> str:
+    """Return the name of the bucket that a key is in."""
+    data = key.encode() if key.isascii() else key.encode(errors="surrogatepass")
+    return BUCKET_NAMES[xxhash.xxh3_64_intdigest(data) % BUCKETS]
 
 
-def spread(question: Question, limiter: int, buckets: Buckets) -> list[tuple[str, Question]]:
+def spread(question: Question, limiter: int) -> list[tuple[str, Question]]:
     """Return the parts of a question that each bucket of this limiter has to answer."""
     parts: defaultdict[str, list[Group]] = defaultdict(list)
     for group in question.groups:
-        parts[buckets[group.keys[limiter]]].append(group)
+        parts[bucket_of(group.keys[limiter])].append(group)
     return [(bucket, question._replace(groups=groups)) for bucket, groups in parts.items()]

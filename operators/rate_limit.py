@@ -13,6 +13,7 @@ windows the oldest are forgotten. Both are counted.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 
 from logweir.record import epoch_seconds
 from operators.limiter_keys import OTHER_KEYS
-from operators.limiter_state import Suppressed
+from operators.limiter_state import Ask, Suppressed, numbers, packed, unpacked
 from operators.watermark import Watermark
 
 MAX_WINDOWS = 1000
@@ -99,6 +100,25 @@ class RateState:
             self.notices[OVER_KEYS] += over
         return passed
 
+    def take_all(self, asks: Sequence[Ask]) -> list[int]:
+        """Return how many of each pass; the same as to `take` one after another."""
+        passed, last, most_keys = [], None, self._max_keys
+        tables: list[tuple[dict[str, int], int]] = []
+        for key, second, count in asks:
+            if second != last:
+                last = second
+                tables = [(window.counts, most) for window, most in self._open.get(second) or self._opened(second)]
+            for counts, most in tables:
+                taken = counts.get(key, 0)
+                if taken + count > most or (not taken and len(counts) >= most_keys):
+                    passed.append(self.take(key, second, count))
+                    break
+            else:
+                for counts, _ in tables:
+                    counts[key] = counts.get(key, 0) + count
+                passed.append(count)
+        return passed
+
     def read_until(self, partition: str, moment: float, now: float) -> list[Suppressed]:
         """Note how far a partition has been read; return what the windows have dropped that close by this."""
         reached = self._watermark.read_until(partition, moment, now)
@@ -146,19 +166,30 @@ class RateState:
     def to_dict(self) -> dict[str, Any]:
         """Return a copy as plain values, for a snapshot."""
         windows = [
-            (*limit, start, dict(window.counts), dict(window.dropped), window.told)
+            (
+                *limit,
+                start,
+                packed(window.counts),
+                array("q", window.counts.values()).tobytes(),
+                dict(window.dropped),
+                window.told,
+            )
             for limit, windows in self._windows.items()
             for start, window in windows.items()
         ]
-        return {"version": 1, "windows": windows, "watermark": self._watermark.to_dict()}
+        return {"version": 2, "windows": windows, "watermark": self._watermark.to_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a snapshot; windows of limits that the rule no longer has are forgotten."""
         self._watermark.restore(state["watermark"])
         lengths = {limit.length: limit for limit in self._limits}
-        for length, _, start, *window in state["windows"]:
-            if length in lengths:
-                self._windows[lengths[length]][start] = Window(*window)
+        is_packed = state["version"] > 1
+        for length, _, start, *recorded in state["windows"]:
+            if length not in lengths:
+                continue
+            *counts, dropped, told = recorded
+            found = dict(zip(unpacked(counts[0]), numbers("q", counts[1]), strict=True)) if is_packed else counts[0]
+            self._windows[lengths[length]][start] = Window(found, dropped, told)
 
     def _opened(self, second: int) -> list[tuple[Window, int]]:
         """Return the window of each limit that a record of this second is counted in, and the most that it takes."""

@@ -226,7 +226,6 @@ def many_keys(directory: Path, limit: Mapping[str, object], *, keys: int) -> Man
         base = feeding.memory()
         many = feeding.feed(keys, began + 60, keys)
         full = feeding.memory()
-        print((few, many, base, full))
         feeding.feed(keys // 10, began + 6000, 12)
         running.until(lambda: feeding.memory() - base < 30 * keys, "its memory is back", 150)
         left = feeding.memory()

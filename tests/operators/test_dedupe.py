@@ -79,6 +79,23 @@ def test_keys_are_forgotten_behind_the_slowest_partition() -> None:
     assert seen.take("a", START + 16, 1) == 1
 
 
+def test_the_oldest_are_forgotten_in_steps() -> None:
+    """Where there is room for many, a hundredth is forgotten at once."""
+    seen = state(max_keys=1000)
+    assert seen.take_all([(f"k{number}", START, 1) for number in range(1001)]) == [1] * 1001
+    assert seen.notices == {OVER_KEYS: 10}
+    assert [seen.take(f"k{number}", START, 1) for number in (9, 10)] == [1, 0]
+
+
+def test_a_snapshot_of_an_older_version() -> None:
+    """Keys as they were recorded before they were packed go on too."""
+    seen = state()
+    watermark = {"progress": {}, "reached": 0.0}
+    seen.restore({"version": 1, "seen": [("a", START, 2, 0)], "ended": [], "watermark": watermark})
+    assert seen.take("a", START + 1, 1) == 0
+    assert seen.told() == [Suppressed("a", START, WINDOW, 3)]
+
+
 def test_more_keys_than_there_is_room_for() -> None:
     """The oldest are forgotten, which is counted, and what they have dropped is told."""
     seen = state(max_keys=2)

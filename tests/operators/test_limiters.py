@@ -14,7 +14,7 @@ from logweir.batch import Batch
 from operators.decode import Decoder
 from operators.formats import LOGWEIR
 from operators.limiter_keys import LONGEST_KEY, values_of
-from operators.limiters import Buckets, Limiters, Question, spread
+from operators.limiters import Limiters, Question, bucket_of, spread
 from operators.projection import Projection
 from operators.rule_models import LimiterRule, Rule
 from operators.rules import compile_rules, fields_of, projected_at_once
@@ -102,11 +102,10 @@ def test_one_group_for_what_is_alike() -> None:
     for group in question.groups:
         asked[group.keys[0]] += group.records
     assert asked == Counter(services)
-    buckets = Buckets()
-    parts = [(bucket, part) for bucket, part in spread(question, 0, buckets) if isinstance(part, Question)]
+    parts = spread(question, 0)
     assert sorted(group.number for _, part in parts for group in part.groups) == list(range(len(question.groups)))
-    assert all(buckets[group.keys[0]] == bucket for bucket, part in parts for group in part.groups)
-    assert len(spread(question, 1, buckets)) == 1
+    assert all(bucket_of(group.keys[0]) == bucket for bucket, part in parts for group in part.groups)
+    assert len(spread(question, 1)) == 1
 
 
 def test_the_first_records_pass() -> None:

@@ -59,6 +59,27 @@ def test_goes_on_from_a_snapshot(asks: list[tuple[str, int]], limits: list[Limit
     assert passed == reference(asks, limits)
 
 
+@given(ASKS, LIMITS, st.integers(1, 4), st.integers(0, 50))
+def test_many_asks_at_once(asks: list[tuple[str, int]], limits: list[Limit], max_keys: int, cut: int) -> None:
+    """To ask about some groups at once is the same as to ask about one after another, whatever bound is met."""
+    many, single = state(*limits, max_keys=max_keys), state(*limits, max_keys=max_keys)
+    groups = [(key, second, 1 + second % 3) for key, second in asks]
+    for some in (groups[:cut], groups[cut:]):
+        assert many.take_all(some) == [single.take(*group) for group in some]
+        assert many.read_until("0", START + cut, START + 1000) == single.read_until("0", START + cut, START + 1000)
+    assert many.to_dict() == single.to_dict()
+    assert many.notices == single.notices
+
+
+def test_a_snapshot_of_an_older_version() -> None:
+    """Windows as they were recorded before keys were packed go on too."""
+    windows = state(Limit(1, 5))
+    kept = (1, 5, START, {"a": 3}, {"b": 2}, 1)
+    windows.restore({"version": 1, "windows": [kept], "watermark": {"progress": {}, "reached": 0.0}})
+    assert windows.take("a", START, 5) == 2
+    assert windows.told() == [Suppressed("b", START, 1, 2, part=1), Suppressed("a", START, 1, 3, part=1)]
+
+
 @given(ASKS, st.integers(1, 30))
 def test_a_group_passes_as_its_records_would(asks: list[tuple[str, int]], most: int) -> None:
     """Asking about many records at once passes as many as asking about each."""

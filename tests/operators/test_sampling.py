@@ -18,7 +18,7 @@ from logweir.record import rfc3339
 from operators.annotate import OWN_SAMPLING, UNTOLD
 from operators.decode import Decoder
 from operators.formats import LOGWEIR
-from operators.limiters import Buckets, Item, Limiters, Question, Summary, spread
+from operators.limiters import Item, Limiters, Question, Summary, spread
 from operators.projection import Projection
 from operators.rules import compile_rules, fields_of
 from operators.sampling import Asked as Asks
@@ -59,7 +59,7 @@ class Asked:
             items = self._samplers[question.partition].on_batch([question])[0]
         for number, rule in self._limiters.limiters.items():
             place = Place(number, rule, "")
-            asked = [part for item in items if isinstance(item, Question) for part in spread(item, number, Buckets())]
+            asked = [part for item in items if isinstance(item, Question) for part in spread(item, number)]
             items = [item for item in items if not isinstance(item, Question)]
             DICE.shuffle(asked)
             for bucket, part in asked:

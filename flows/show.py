@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from flows.archiving import ARCHIVE
 from flows.config import Flow
 from operators.rule_models import BaseRule
 
@@ -50,6 +51,9 @@ def overview(flow: Flow) -> str:
         )
         for name, each in flow.destinations.items()
     ]
+    if flow.archive is not None:
+        asked = str(sum(rule.enabled for rule in flow.shared_rules(ARCHIVE)))
+        destinations.append((ARCHIVE, flow.archive.type, "yes", asked, flow.archive.on_failure))
     parts = [table(("DESTINATION", "TYPE", "ENABLED", "RULES", "ON FAILURE"), destinations)]
     placed: list[tuple[str, BaseRule]] = [("all", rule) for rule in flow.rules]
     placed += [(name, rule) for name in flow.destinations for rule in flow.own_rules(name)]

@@ -29,8 +29,12 @@ files; a file has them too, and a Bloom filter of `BLOOM`. Names are unique, and
 **Exactly once.** A commit of the flow has a transaction for each topic-partition with records in it: `application` is
 its id, its version the offset after the last record. A writer reads the version, leaves out what lies below it, and
 commits on top of the snapshot in which it has read it; delta-rs refuses the commit if another one has had the same id
-since. Checkpoints and the cleanup of the log keep transactions. A rewrite (compaction, a move to another class, an
-erasure) must not have any of these transactions.
+since. Checkpoints and the cleanup of the log keep transactions.
+
+**Rewrites** (compaction, a move to another class, an erasure) have none of these transactions. Those that add and
+remove files without a change of data are not checked against each other by delta-rs: two that read the same files both
+succeed, and each row is there twice. That holds for `optimize.compact` too, which also ignores the transactions that it
+is given. So who rewrites makes the log's entry itself, and looks at all that came in between (flows/compaction/view.py).
 
 **Orphans.** A writer that dies between its files and its commit leaves files that no commit names. A commit whose
 answer is lost may have been carried out, so a writer never deletes files that it has tried to commit. Vacuum removes

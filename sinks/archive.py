@@ -236,6 +236,7 @@ class ArchiveDestination:
                 adds.append(AddAction(file.path, file.body.size, file.partition, now, True, file.statistics))
                 self._store.put(file.path, file.body)
                 size += file.body.size
+            self._store.flush()
         except BaseException:
             # No commit has named them, and none will.
             self._store.remove(each.path for each in adds)

@@ -50,7 +50,15 @@ class Store(Protocol):
         ...
 
     def put(self, path: str, body: Any) -> None:
-        """Write one file whole, so that it lasts.
+        """Write one file whole.
+
+        Raises:
+            Exception: Which `failed` reads.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Make the files last that were put since the last time.
 
         Raises:
             Exception: Which `failed` reads.
@@ -101,8 +109,8 @@ class Directory:
     def __init__(self, path: str) -> None:
         self._path = Path(path).absolute()
         self.place = str(self._path)
-        self._known: set[Path] = set()
-        """Directories that are there for good."""
+        self._put: list[Path] = []
+        """Files that may not be on the disk yet."""
         self._synced = ""
         """The log's last entry that is on the disk."""
 
@@ -111,25 +119,32 @@ class Directory:
         return {}
 
     def put(self, path: str, body: Any) -> None:
-        """Write a file to the disk; nothing is left of one that can't be finished."""
+        """Write a file."""
         file = self._path / path
-        if file.parent not in self._known:
-            make(file.parent)
-            self._known.add(file.parent)
         try:
+            make(file.parent)
+            self._put.append(file)
             with file.open("wb", buffering=0) as handle:
                 rest = memoryview(body)
                 while rest:
                     rest = rest[handle.write(rest) :]
-                os.fsync(handle.fileno())
-            sync(file.parent)
         except OSError as error:
-            self._known.discard(file.parent)
-            file.unlink(missing_ok=True)
             raise OSError(error.errno, error.strerror, str(file)) from error
+
+    def flush(self) -> None:
+        """Write all to the disk: the system has it by now, and finds the best order."""
+        for file in self._put:
+            try:
+                sync(file)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(file)) from error
+        for directory in dict.fromkeys(file.parent for file in self._put):
+            sync(directory)
+        self._put.clear()
 
     def remove(self, paths: Iterable[str]) -> None:
         """Remove files."""
+        self._put.clear()
         for path in paths:
             (self._path / path).unlink(missing_ok=True)
 
@@ -247,6 +262,9 @@ class Bucket:
         """Put an object."""
         self._aws.connected().put_object(Bucket=self.bucket, Key=self.prefix + path, Body=bytes(body))
 
+    def flush(self) -> None:
+        """Have nothing to do: what S3 has answered lasts."""
+
     def remove(self, paths: Iterable[str]) -> None:
         """Leave them to vacuum: credentials may not be allowed to delete."""
 
@@ -286,6 +304,8 @@ class Bucket:
 
 def make(directory: Path) -> None:
     """Make a directory and those above it, so that they last."""
+    if directory.exists():
+        return
     missing = [each for each in (directory, *directory.parents) if not each.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     for each in missing:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from flows.sources.generate import batch as generated
 from logweir.archive_table import MADE, application, columns
+from logweir.errors import DestinationError
 from logweir.retention import event_time
 from sinks.archive_columns import moments, texts
 from sinks.archive_files import files
@@ -429,6 +430,12 @@ class TestFaults:
             found = archive.destination.probe()
             assert isinstance(found, Hold)
             assert "its column date is string" in found.issue
+
+    def test_without_the_libraries(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without deltalake the archive says how to get it."""
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "deltalake" else name)
+        with pytest.raises(DestinationError, match=r"pip install 'logweir\[archive\]'"):
+            configured(tmp_path / "a").open(lambda _: lambda _: None, None)
 
     def test_a_check_makes_nothing(self, tmp_path: Path) -> None:
         """A check before the first record makes no directory; one beside the flow finds all well."""

@@ -34,7 +34,8 @@ since. Checkpoints and the cleanup of the log keep transactions.
 **Rewrites** (compaction, a move to another class, an erasure) have none of these transactions. Those that add and
 remove files without a change of data are not checked against each other by delta-rs: two that read the same files both
 succeed, and each row is there twice. That holds for `optimize.compact` too, which also ignores the transactions that it
-is given. So who rewrites makes the log's entry itself, and looks at all that came in between (flows/compaction/view.py).
+is given. So who rewrites makes the log's entry itself, after a look at all that came in between: see
+flows/compaction/view.py.
 
 **Orphans.** A writer that dies between its files and its commit leaves files that no commit names. A commit whose
 answer is lost may have been carried out, so a writer never deletes files that it has tried to commit. Vacuum removes

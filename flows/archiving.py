@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from flows.compaction.settings import CompactionSettings
 from operators.formats import Format
 from operators.retention import Retention, fields_of_policies
 from operators.retention_models import Policies
@@ -33,6 +34,9 @@ class RetentionSettings(Policies):
 
     archive: Annotated[Archive, BeforeValidator(_placed, json_schema_input_type=str | Archive)] = Field(
         description="Where: a directory, or s3://bucket/prefix; or a mapping of that as `path` and more."
+    )
+    compaction: CompactionSettings = Field(
+        default_factory=CompactionSettings, description="How the archive is kept in order."
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line: `logweir check`, `schema`, `explain`, `generate`, `run` and `redrive`.
+"""The command line: `logweir check`, `schema`, `explain`, `generate`, `run`, `redrive`.
 
 What a command needs is imported inside it, so that `logweir check` answers at once.
 """
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flows.retention_commands import retention
 from logweir import __version__
 from logweir.errors import ConfigError, LogweirError
 
@@ -273,6 +274,9 @@ def redrive(flow: Path, *, name: str, causes: tuple[str, ...], limit: int | None
     report = count(loaded.flow, name, causes, events) if dry_run else run(loaded.flow, name, causes, limit, events)
     click.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.text())
     sys.exit(report.exit_code)
+
+
+main.add_command(retention)
 
 
 def _deliver(document: Document, only: str | None, workers: int, file: Path | None = None) -> int:

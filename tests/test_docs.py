@@ -92,6 +92,8 @@ def test_commands(page: Path) -> None:
     for line in re.findall(r"(?:^|\s)(?:[\w./]*/)?logweir (.*)", shown):
         word, *rest = shlex.split(line.split("<")[0].split(">")[0].translate(str.maketrans("[]|\\", "    ")))
         command = main.commands[word]
+        while isinstance(command, click.Group):
+            command = command.commands[rest.pop(0)]
         options = {option for each in command.params if isinstance(each, click.Option) for option in each.opts}
         assert {part for part in rest if part.startswith("--")} <= options, line
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from flows.compaction.decide import ASKED, Decider
 from flows.compaction.files import Partition, TableFile, in_order
@@ -141,6 +141,27 @@ class Compactor:
             merge=self._merge,
         )
 
+    def foresee(self, partition: Partition) -> Done:
+        """Return what would expire in a partition now, and what would move to another class. Changes nothing."""
+        done = Done(partition)
+        known: Known = {}
+        self.plan(partition, known)
+        over, held = partition.is_over(self._now()), self._holds.may_hold(partition)
+        for each in self.view.partitions.get(partition, {}).values():
+            decide = each.path not in known
+            if over and not decide and not held:
+                done.expired[partition.retention] += count(self.view, each)
+                done.bytes_removed += each.size
+            elif over or decide:
+                rewriting = _Rewriting(partition, self._decider, self._holds, self._now(), _NoWriters())
+                columns = None if held else ASKED if self._decider.looks else ASKED[:-1]
+                for rows in read(self.view, each, columns):
+                    rewriting.add(rows, decide=decide)
+                done.expired.update(rewriting.expired)
+                done.moved.update(rewriting.moved)
+                done.bytes_removed += each.size * rewriting.expired.total() // max(rewriting.read, 1)
+        return done
+
     def checked(self, since: float) -> None:
         """Record in the table that all files were checked which were there at some time.
 
@@ -230,10 +251,25 @@ class Compactor:
         return datetime.fromtimestamp(self._clock(), UTC)
 
 
+class _Sink(Protocol):
+    """Takes the rows that stay."""
+
+    def add(self, partition: Partition, rows: pa.RecordBatch) -> None:
+        """Take some."""
+        ...
+
+
+class _NoWriters:
+    """Keeps nothing."""
+
+    def add(self, partition: Partition, rows: pa.RecordBatch) -> None:
+        """Do nothing."""
+
+
 class _Rewriting:
     """Sends each row to where it belongs."""
 
-    def __init__(self, partition: Partition, decider: Decider, holds: Holds, now: datetime, writers: Writers) -> None:
+    def __init__(self, partition: Partition, decider: Decider, holds: Holds, now: datetime, writers: _Sink) -> None:
         self._partition = partition
         self._decider = decider
         self._holds = holds

@@ -174,7 +174,7 @@ class Kafka(JavaServer):
             done.result(30)
         deadline = time.monotonic() + 30
         while True:
-            found = admin.list_topics(name, timeout=10).topics[name].partitions
+            found = admin.list_topics(name, timeout=30).topics[name].partitions
             if len(found) == partitions and all(one.leader >= 0 for one in found.values()):
                 return
             if time.monotonic() > deadline:

@@ -163,7 +163,7 @@ def _promise_fields(made: Told, left: dict[str, Any]) -> None:
         made.time = TIMES[left.pop("timestamp")]
     if type(left.get("level")) in {str, int}:
         level = left.pop("level")
-        made.severity, made.severity_text = LEVELS[level], str(level)
+        made.severity, made.severity_text = LEVELS.get(level, 0), str(level)
     if left.get("message") is not None and not _beyond(left["message"]):
         made.body = rendered(left.pop("message"))
     if _has_id(left, "traceId", len(TRACE)):

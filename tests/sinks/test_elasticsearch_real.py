@@ -19,6 +19,7 @@ from sinks.delivery import Delivering, Delivery
 from sinks.destination import Delivered
 from sinks.flight import Flight
 from tests.servers.opensearch import OpenSearch
+from tests.sinks.cloud_support import PATIENCE_SECONDS
 from tests.sinks.elasticsearch_support import configured, decoded, destination
 from tests.sinks.troubles import WAYS, Way, ask, held
 
@@ -72,7 +73,7 @@ def stored(node: OpenSearch, index: str) -> int:
     return count
 
 
-def until(true: Callable[[], object], seconds: float = 10.0) -> None:
+def until(true: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until something is so."""
     deadline = time.monotonic() + seconds
     while not true():

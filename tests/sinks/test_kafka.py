@@ -30,7 +30,7 @@ from tests.flowing import Running, until
 from tests.servers.kafka import Kafka as Broker
 from tests.servers.kafka import forbidden
 from tests.servers.process import free_ports
-from tests.sinks.cloud_support import ODD, engine
+from tests.sinks.cloud_support import ODD, PATIENCE_SECONDS, engine
 
 QUICK = {"message.timeout.ms": 2000, "topic.metadata.propagation.max.ms": 1000}
 """Failures that take a minute as a rule."""
@@ -69,8 +69,11 @@ def read(broker: Broker, topic: str) -> list[Message]:
     """Return all messages of a topic, in order within each partition."""
     consumer = Consumer({"bootstrap.servers": broker.brokers, "group.id": "reader", "log_level": 0})
     try:
-        parts = [TopicPartition(topic, each, 0) for each in consumer.list_topics(topic, 10).topics[topic].partitions]
-        missing = sum(consumer.get_watermark_offsets(part, timeout=10)[1] for part in parts)
+        parts = [
+            TopicPartition(topic, each, 0)
+            for each in consumer.list_topics(topic, PATIENCE_SECONDS).topics[topic].partitions
+        ]
+        missing = sum(consumer.get_watermark_offsets(part, timeout=PATIENCE_SECONDS)[1] for part in parts)
         consumer.assign(parts)
         found: list[Message] = []
         while len(found) < missing:

@@ -14,7 +14,7 @@ import sinks.kafka_producer  # noqa: F401  its time-out is set as it is loaded, 
 from sinks.settings import CommonDestination
 from tests.servers.kafka import Kafka, forbidden
 from tests.sinks import test_kafka
-from tests.sinks.cloud_support import Engine
+from tests.sinks.cloud_support import PATIENCE_SECONDS, Engine
 from tests.sinks.conformance.faults import (
     ANSWERS,
     FORBIDDEN,
@@ -90,7 +90,7 @@ class KafkaSite(Site):
         return test_kafka.configured(self.address, self.topic, **given)
 
     def taken(self) -> list[tuple[str, bytes]]:
-        end = self._reader.get_watermark_offsets(TopicPartition(self.topic, 0), timeout=10)[1]
+        end = self._reader.get_watermark_offsets(TopicPartition(self.topic, 0), timeout=PATIENCE_SECONDS)[1]
         # What was compacted or aborted is missing from the offsets; nothing here is.
         while len(self._values) < end:
             for each in self._reader.consume(end - len(self._values), 1):

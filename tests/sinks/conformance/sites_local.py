@@ -125,6 +125,7 @@ class ConsoleSite(Site):
         if fault is NO_ROOM:
             self._terminal._descriptor = os.open(FULL, os.O_WRONLY)
         elif fault is CUT:
+            self.taken()  # all that was written before is read
             self._stopped.set()
             with suppress(BrokenPipeError):  # it has looked already
                 os.write(self._descriptor, b"#cut\n")

@@ -17,7 +17,8 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
+from itertools import chain, count, groupby, repeat
+from operator import add, itemgetter
 from typing import Any, NamedTuple
 
 from logweir.record import epoch_seconds
@@ -27,6 +28,9 @@ from operators.watermark import Watermark
 
 MAX_WINDOWS = 1000
 """Windows of one length that a bucket keeps."""
+
+_RUN = 8
+"""Groups of one second; fewer are taken one after another."""
 
 OVER_KEYS = "rate limit: over max_keys"
 OVER_WINDOWS = "rate limit: window forgotten"
@@ -102,22 +106,28 @@ class RateState:
 
     def take_all(self, asks: Sequence[Ask]) -> list[int]:
         """Return how many of each pass; the same as to `take` one after another."""
-        passed, last, most_keys = [], None, self._max_keys
-        tables: list[tuple[dict[str, int], int]] = []
-        for key, second, count in asks:
-            if second != last:
-                last = second
-                tables = [(window.counts, most) for window, most in self._open.get(second) or self._opened(second)]
-            for counts, most in tables:
-                taken = counts.get(key, 0)
-                if taken + count > most or (not taken and len(counts) >= most_keys):
-                    passed.append(self.take(key, second, count))
-                    break
-            else:
-                for counts, _ in tables:
-                    counts[key] = counts.get(key, 0) + count
-                passed.append(count)
+        passed: list[int] = []
+        for second, run in groupby(asks, key=itemgetter(1)):
+            keys, _, records = zip(*run, strict=True)
+            some = self._take_run(keys, second, records) if len(keys) >= _RUN else None
+            passed += some or [self.take(key, second, each) for key, each in zip(keys, records, strict=True)]
         return passed
+
+    def _take_run(self, keys: Sequence[str], second: int, records: Sequence[int]) -> Sequence[int] | None:
+        """Take all of one second at once, if there is room for all of them in every window; else nothing."""
+        if len(set(keys)) < len(keys):
+            return None
+        after = []
+        for window, most in self._open.get(second) or self._opened(second):
+            counts = window.counts
+            taken = list(map(counts.get, keys, repeat(0)))
+            then = list(map(add, taken, records))
+            if max(then) > most or len(counts) + taken.count(0) > self._max_keys:
+                return None
+            after.append((counts, then))
+        for counts, then in after:
+            counts.update(zip(keys, then, strict=True))
+        return records
 
     def read_until(self, partition: str, moment: float, now: float) -> list[Suppressed]:
         """Note how far a partition has been read; return what the windows have dropped that close by this."""
@@ -164,31 +174,37 @@ class RateState:
         return sum(map(len, self._windows.values()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a copy as plain values, for a snapshot."""
-        windows = [
+        """Return a copy as plain values, for a snapshot: each key once, and its number in every window."""
+        windows = [(limit, start, each) for limit, some in self._windows.items() for start, each in some.items()]
+        keys = dict.fromkeys(chain.from_iterable(window.counts for _, _, window in windows))
+        number = dict(zip(keys, count())) if len(windows) > 1 else {}
+        recorded = [
             (
                 *limit,
                 start,
-                packed(window.counts),
+                array("I", map(number.__getitem__, window.counts) if number else range(len(keys))).tobytes(),
                 array("q", window.counts.values()).tobytes(),
                 dict(window.dropped),
                 window.told,
             )
-            for limit, windows in self._windows.items()
-            for start, window in windows.items()
+            for limit, start, window in windows
         ]
-        return {"version": 2, "windows": windows, "watermark": self._watermark.to_dict()}
+        return {"version": 2, "keys": packed(keys), "windows": recorded, "watermark": self._watermark.to_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a snapshot; windows of limits that the rule no longer has are forgotten."""
         self._watermark.restore(state["watermark"])
         lengths = {limit.length: limit for limit in self._limits}
         is_packed = state["version"] > 1
-        for length, _, start, *recorded in state["windows"]:
+        keys = unpacked(state["keys"]) if is_packed else []
+        for length, _, start, *counts, dropped, told in state["windows"]:
             if length not in lengths:
                 continue
-            *counts, dropped, told = recorded
-            found = dict(zip(unpacked(counts[0]), numbers("q", counts[1]), strict=True)) if is_packed else counts[0]
+            if is_packed:
+                some = map(keys.__getitem__, numbers("I", counts[0]))
+                found = dict(zip(some, numbers("q", counts[1]), strict=True))
+            else:
+                (found,) = counts
             self._windows[lengths[length]][start] = Window(found, dropped, told)
 
     def _opened(self, second: int) -> list[tuple[Window, int]]:

@@ -79,6 +79,16 @@ def test_keys_are_forgotten_behind_the_slowest_partition() -> None:
     assert seen.take("a", START + 16, 1) == 1
 
 
+@given(ASKS, st.integers(1, 5), st.integers(0, 100))
+def test_many_asks_at_once(asks: list[tuple[str, int]], max_keys: int, cut: int) -> None:
+    """To ask about some groups at once is the same as to ask about one after another."""
+    many, single = state(max_keys=max_keys), state(max_keys=max_keys)
+    groups = [(key, second, 1 + second % 3) for key, second in asks]
+    for some in (groups[:cut], groups[cut:]):
+        assert many.take_all(some) == [single.take(*group) for group in some]
+    assert (many.to_dict(), many.notices) == (single.to_dict(), single.notices)
+
+
 def test_the_oldest_are_forgotten_in_steps() -> None:
     """Where there is room for many, a hundredth is forgotten at once."""
     seen = state(max_keys=1000)

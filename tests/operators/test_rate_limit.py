@@ -59,14 +59,17 @@ def test_goes_on_from_a_snapshot(asks: list[tuple[str, int]], limits: list[Limit
     assert passed == reference(asks, limits)
 
 
-@given(ASKS, LIMITS, st.integers(1, 4), st.integers(0, 50))
+@given(ASKS, LIMITS, st.one_of(st.integers(1, 4), st.just(1000)), st.integers(0, 250))
 def test_many_asks_at_once(asks: list[tuple[str, int]], limits: list[Limit], max_keys: int, cut: int) -> None:
     """To ask about some groups at once is the same as to ask about one after another, whatever bound is met."""
     many, single = state(*limits, max_keys=max_keys), state(*limits, max_keys=max_keys)
     groups = [(key, second, 1 + second % 3) for key, second in asks]
+    # So many keys of one second are looked at together.
+    groups += [(f"{key}{number}", START + number // 20, 1) for number, (key, _) in enumerate(asks)]
     for some in (groups[:cut], groups[cut:]):
         assert many.take_all(some) == [single.take(*group) for group in some]
-        assert many.read_until("0", START + cut, START + 1000) == single.read_until("0", START + cut, START + 1000)
+        reached = START + cut % 100
+        assert many.read_until("0", reached, START + 1000) == single.read_until("0", reached, START + 1000)
     assert many.to_dict() == single.to_dict()
     assert many.notices == single.notices
 

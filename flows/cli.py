@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows.retention_commands import retention
+from flows.search_commands import search
 from logweir import __version__
 from logweir.errors import ConfigError, LogweirError
 
@@ -277,6 +278,7 @@ def redrive(flow: Path, *, name: str, causes: tuple[str, ...], limit: int | None
 
 
 main.add_command(retention)
+main.add_command(search)
 
 
 def _deliver(document: Document, only: str | None, workers: int, file: Path | None = None) -> int:

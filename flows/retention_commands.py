@@ -33,7 +33,7 @@ def stats(flow: Path, *, as_json: bool) -> None:
     from flows.compaction.opened import compactor_of, told
     from flows.retention_report import stats_text
 
-    archive = _archive(flow)
+    archive = archive_at(flow)
     view = compactor_of(archive, "stats").view
     with told(view.store):
         view.load()
@@ -50,7 +50,7 @@ def policies(flow: Path, *, as_json: bool) -> None:
     from flows.compaction.opened import compactor_of, told
     from flows.retention_report import policies_text, policies_told
 
-    archive = _archive(flow)
+    archive = archive_at(flow)
     view = compactor_of(archive, "policies").view
     with told(view.store):
         view.load()
@@ -64,7 +64,7 @@ def policies(flow: Path, *, as_json: bool) -> None:
 @_JSON
 def cleanup(flow: Path, *, dry_run: bool, as_json: bool) -> None:
     """Delete now what has expired in FLOW's archive, moved by the policies of today, and tell what that was."""
-    cleaned = clean(_archive(flow), dry_run=dry_run)
+    cleaned = clean(archive_at(flow), dry_run=dry_run)
     click.echo(json.dumps(cleaned.to_dict(), indent=2) if as_json else cleaned.text())
     if cleaned.unsettled:
         raise SystemExit(1)
@@ -101,7 +101,8 @@ def classes_of(archive: FlowArchive) -> list[str]:
     return [*(each.period for each in archive.retention.asked), archive.retention.default_period]
 
 
-def _archive(path: Path) -> FlowArchive:
+def archive_at(path: Path) -> FlowArchive:
+    """Return the archive of a flow file, and let no secret of it be in what is told of an error from here on."""
     from flows.compaction.opened import archive_of
     from flows.config import load
 

@@ -21,7 +21,7 @@ from logweir.record import LevelTable, epoch_seconds, rfc3339
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records
 from sinks.settings import CommonDestination
 
-_FIELDS = (
+FIELDS = (
     "timestamp",
     "level",
     "category",
@@ -36,6 +36,7 @@ _FIELDS = (
     "error.stack",
     "trace.traceId",
 )
+"""What a line for people shows."""
 _PAIRS = {
     "context.requestId": "requestId",
     "context.userId": "userId",
@@ -77,7 +78,7 @@ class Console(CommonDestination):
 
     def fields(self) -> set[str]:
         """Return the fields of a pretty line."""
-        return set(_FIELDS) if self.style == "pretty" else set()
+        return set(FIELDS) if self.style == "pretty" else set()
 
     def open(self, getter: Callable[[str], Getter], resume: Any, *, partition: int = 0) -> Terminal:  # noqa: ARG002
         """Return the destination. Partitions share the terminal: each writes whole lines."""
@@ -161,23 +162,31 @@ class Pretty:
     Args:
         getter: Gives the reader of a field.
         colours: Whether the reader understands ANSI colours.
+        dated: Whether the date is shown too.
     """
 
-    def __init__(self, getter: Callable[[str], Getter], colours: bool) -> None:
-        self._get = {path: getter(path) for path in _FIELDS}
+    def __init__(self, getter: Callable[[str], Getter], colours: bool, *, dated: bool = False) -> None:
+        self._shown = slice(0, 23) if dated else slice(11, 23)
+        self._get = {path: getter(path) for path in FIELDS}
         self._colours = colours
         self._levels = LevelTable()
 
     def lines(self, records: Records) -> list[bytes]:
         """Return the line of each record, which is several where there is a stack."""
-        return [self._line(record, records.arrived).encode() for record in records.records]
+        return [self.line(record, records.arrived).encode() for record in records.records]
 
-    def _line(self, record: Any, arrived: float) -> str:
+    def line(self, record: Any, arrived: float) -> str:
+        """Return the line of one record.
+
+        Args:
+            record: The projected record.
+            arrived: Stands in for its timestamp where it has none, in epoch seconds.
+        """
         value = {path: get(record) for path, get in self._get.items()}
         level = self._level(value["level"])
         pairs = "".join(f" {self._paint(_text(name) + '=', _DIM)}{text}" for name, text in _pairs(value))
         parts = [
-            self._paint(_clock(value["timestamp"], arrived), _DIM),
+            self._paint(_clock(value["timestamp"], arrived)[self._shown].replace("T", " "), _DIM),
             self._paint(f"{level.upper():<5}", _COLOURS.get(level, _BOLD)),
             f"{_text(value['context.service']) or '-':<{_SERVICE_WIDTH}}",
             self._paint(_text(value["message"]), _BOLD if level in {"error", "fatal"} else "") + pairs,
@@ -205,12 +214,12 @@ class Pretty:
 
 
 def _clock(timestamp: Any, arrived: float) -> str:
-    """Return the time of day, in UTC."""
+    """Return the time, in UTC."""
     try:
         seconds = epoch_seconds(timestamp)
-        return rfc3339(arrived if seconds is None else seconds)[11:23]
+        return rfc3339(arrived if seconds is None else seconds)
     except (ValueError, OverflowError, OSError):  # outside the years 1 to 9999
-        return "--:--:--.---"
+        return "----------T--:--:--.---"
 
 
 def _pairs(value: dict[str, Any]) -> list[tuple[str, str]]:

@@ -90,7 +90,7 @@ def test_commands(page: Path) -> None:
     """Each command line of logweir names a command that exists, with options that it has."""
     shown = "\n".join(blocks(page, "sh")) + "\n".join(re.findall(r"`((?:[\w./]*/)?logweir [^`]+)`", page.read_text()))
     for line in re.findall(r"(?:^|\s)(?:[\w./]*/)?logweir (.*)", shown):
-        word, *rest = shlex.split(line.split("<")[0].split(">")[0].translate(str.maketrans("[]|\\", "    ")))
+        word, *rest = shlex.split(line.translate(str.maketrans("[]|\\", "    ")))
         command = main.commands[word]
         while isinstance(command, click.Group):
             command = command.commands[rest.pop(0)]

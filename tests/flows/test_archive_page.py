@@ -47,7 +47,7 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any
 
 def test_reading(found: list[dict[str, Any]]) -> None:
     """Polars, DuckDB and deltalake open the table as the page says, and find what is in it."""
-    polars, duckdb, whole = found
+    polars, duckdb, whole, *_ = found
     made = [orjson.loads(record) for record in records()]
     of_day = [each for each in made if each["timestamp"] < "2026-01-02"]
     errors = [each for each in of_day if each["level"] == "error" and each["context"]["service"] == "checkout"]

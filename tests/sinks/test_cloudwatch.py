@@ -384,20 +384,12 @@ class TestAnswers:
         assert isinstance(read_answer(body, [0]), Retry)
 
 
-def test_moto(tmp_path: Path) -> None:
+def test_moto(moto: str, tmp_path: Path) -> None:
     """An independent server of the API takes what is sent, creates what is asked for, and gives the messages back."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
     now = time.time()
     values = [*ODD[:4], *[at(now - number % 5, n=number) for number in range(50)]]
-    try:
-        with engine(configured(f"http://{host}:{port}", create=True), tmp_path, max_records=10) as run:
-            run.deliver(*values)
-            client = run.destination._aws.connected()  # type: ignore[attr-defined]
-            got = client.get_log_events(logGroupName="logs", logStreamName="stream", startFromHead=True)["events"]
-        assert sorted(event["message"] for event in got) == sorted(value.decode() for value in values)
-    finally:
-        server.stop()
+    with engine(configured(moto, create=True), tmp_path, max_records=10) as run:
+        run.deliver(*values)
+        client = run.destination._aws.connected()  # type: ignore[attr-defined]
+        got = client.get_log_events(logGroupName="logs", logStreamName="stream", startFromHead=True)["events"]
+    assert sorted(event["message"] for event in got) == sorted(value.decode() for value in values)

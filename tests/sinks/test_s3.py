@@ -309,25 +309,17 @@ class TestAnswers:
         assert type(read_error(status, code, "said")) is kind
 
 
-def test_moto(tmp_path: Path) -> None:
+def test_moto(moto: str, tmp_path: Path) -> None:
     """An independent server of the API takes the objects, and gives back exactly the records."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
     values = [*ODD, *records(1000)]
-    try:
-        with engine(configured(f"http://{host}:{port}"), tmp_path, max_records=100, concurrency=1) as run:
-            run.write(*values)
-            assert "NoSuchBucket" in run.issue()
-            assert isinstance(run.destination.probe(), Hold)
-            client = run.destination._aws.connected()  # type: ignore[attr-defined]
-            client.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": FakeS3.region})
-            run.deliver()
-            assert run.destination.probe() == Delivered()
-            found = client.list_objects_v2(Bucket="bucket", Prefix="logs/")["Contents"]
-            bodies = [client.get_object(Bucket="bucket", Key=each["Key"])["Body"].read() for each in found]
-        assert b"".join(gzip.decompress(each) for each in bodies) == b"\n".join([*values, b""])
-    finally:
-        server.stop()
+    with engine(configured(moto), tmp_path, max_records=100, concurrency=1) as run:
+        run.write(*values)
+        assert "NoSuchBucket" in run.issue()
+        assert isinstance(run.destination.probe(), Hold)
+        client = run.destination._aws.connected()  # type: ignore[attr-defined]
+        client.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": FakeS3.region})
+        run.deliver()
+        assert run.destination.probe() == Delivered()
+        found = client.list_objects_v2(Bucket="bucket", Prefix="logs/")["Contents"]
+        bodies = [client.get_object(Bucket="bucket", Key=each["Key"])["Body"].read() for each in found]
+    assert b"".join(gzip.decompress(each) for each in bodies) == b"\n".join([*values, b""])

@@ -163,4 +163,5 @@ def _plain(verdict: Verdict) -> dict[str, Any]:
         "rule": verdict.rule.name if verdict.rule else None,
         "priority": verdict.rule.priority if verdict.rule else None,
         "reason": verdict.reason,
+        "limits": list(verdict.limits),
     }

@@ -12,7 +12,17 @@ from typing import Any, Literal
 
 from logweir.record import LevelTable
 from operators.projection import Projection
-from operators.rule_models import BaseRule, CategoryRule, FieldRule, LevelRule, RegexRule, SampleRule, WhenRule
+from operators.rule_models import (
+    BaseRule,
+    CategoryRule,
+    DedupeRule,
+    FieldRule,
+    LevelRule,
+    RateRule,
+    RegexRule,
+    SampleRule,
+    WhenRule,
+)
 from operators.values import SCALARS
 
 _SHOWN = 80
@@ -36,6 +46,8 @@ class Verdict:
     rule: BaseRule | None
     """The rule that decided; None when none had a word to say."""
     reason: str
+    limits: tuple[str, ...] = ()
+    """The names of the rules with a state that drop the record where they have no room for it."""
 
     @property
     def outcome(self) -> Literal["dropped", "kept", "passes"]:
@@ -51,21 +63,49 @@ class Verdict:
         return f"{self.outcome} by '{self.rule.name}'{priority}: {self.reason}"
 
 
-def verdict(code: int, rules: Sequence[BaseRule], projection: Projection, record: Any, identity: str) -> Verdict:
-    """Return what the code means: see `RuleSet.decide`."""
+def verdict(
+    code: int,
+    rules: Sequence[BaseRule],
+    limiters: Sequence[BaseRule],
+    projection: Projection,
+    record: Any,
+    identity: str,
+) -> Verdict:
+    """Return what the code means: see `RuleSet.decide`.
+
+    Args:
+        code: Without the limiters in it.
+        rules: The rules.
+        limiters: Those that a later step asks about the record.
+        projection: Reads the record's fields.
+        record: The record.
+        identity: Who it is.
+    """
+    limits = tuple(rule.name for rule in limiters)
+    # They know what else flows; here is known what they go by.
+    limited = "".join(f"; limited by '{rule.name}' to {_limit(rule, projection, record)}" for rule in limiters)
     if code == -1:
-        return Verdict(code, None, _nothing(rules))
+        return Verdict(code, None, ("no rule objects" if rules else "there are no rules") + limited, limits)
     rule = rules[code] if code >= 0 else rules[-2 - code]
-    return Verdict(code, rule, _reason(rule, code >= 0, projection, record, identity))
+    return Verdict(code, rule, _reason(rule, code >= 0, projection, record, identity) + limited, limits)
 
 
-def _nothing(rules: Sequence[BaseRule]) -> str:
-    if not rules:
-        return "there are no rules"
-    stateful = [rule.name for rule in rules if rule.stateful]
-    if stateful:
-        return f"no rule objects ({_quoted(stateful)} depends on what else flows, and is not asked here)"
-    return "no rule objects"
+def _limit(rule: BaseRule, projection: Projection, record: Any) -> str:
+    """Return how many pass of what, of the records that this one is counted with."""
+    match rule:
+        case RateRule():
+            most = [f"{count:,} a {name}" for name, count in rule.most.items()]
+            return ", ".join(most) + _counted_with(rule.by_fields, projection, record)
+        case DedupeRule():
+            return f"one in {rule.window:g} s" + _counted_with(rule.by_fields, projection, record)
+        case SampleRule():
+            return f"about {rule.target_per_second:g} a second of every {' and '.join(rule.by_fields)} together"
+    return "some"
+
+
+def _counted_with(fields: Sequence[str], projection: Projection, record: Any) -> str:
+    values = [f"{field} {_shown(projection.getter(field)(record))}" for field in fields]
+    return f" of {' and '.join(values)}" if values else ""
 
 
 def _reason(  # noqa: PLR0911  one for each type of rule

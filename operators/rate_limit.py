@@ -7,7 +7,7 @@ Time is what the records say, so that a replay limits alike, but only as far as 
 `whole_seconds`. Windows are kept until every partition has been read `lateness` beyond their end, so that no record
 finds its window forgotten, however far partitions are apart. A silent one is not waited for long.
 
-Memory is bounded by `max_keys` of each window and `MAX_WINDOWS` windows: keys beyond share one budget, and of more
+Memory is bounded by `max_keys` of each window and by a number of windows: keys beyond share one budget, and of more
 windows the oldest are forgotten. Both are counted.
 """
 
@@ -27,7 +27,8 @@ from operators.limiter_state import Ask, Suppressed, numbers, packed, unpacked
 from operators.watermark import Watermark
 
 MAX_WINDOWS = 1000
-"""Windows of one length that a bucket keeps."""
+"""Windows of one length that a bucket keeps, beside those that lie within `lateness` of now."""
+_NEVER = float("inf")
 
 _RUN = 8
 """Groups of one second; fewer are taken one after another."""
@@ -75,6 +76,8 @@ class RateState:
         """By limit: start in epoch seconds -> window."""
         self._open: dict[int, list[tuple[Window, int]]] = {}
         """Of the seconds that were asked for since `read_until`: the window of each limit, and the most it takes."""
+        self._next_end = _NEVER
+        """When the first of the windows ends; or before that."""
         self._watermark = Watermark()
         self.notices: Counter[str] = Counter()
         """What the bounds on memory have changed, since it was asked last."""
@@ -134,10 +137,14 @@ class RateState:
         reached = self._watermark.read_until(partition, moment, now)
         self._open.clear()
         closed: list[Suppressed] = []
+        if reached < self._next_end + self._lateness:
+            return closed
         for limit, windows in self._windows.items():
             ended = [start for start in windows if start + limit.length + self._lateness <= reached]
             for start in sorted(ended):
                 closed += _suppressed(limit, start, windows.pop(start))
+        ends = (min(windows) + limit.length for limit, windows in self._windows.items() if windows)
+        self._next_end = min(ends, default=_NEVER)
         return closed
 
     def told(self) -> list[Suppressed]:
@@ -206,6 +213,7 @@ class RateState:
             else:
                 (found,) = counts
             self._windows[lengths[length]][start] = Window(found, dropped, told)
+            self._next_end = min(self._next_end, start + length)
 
     def _opened(self, second: int) -> list[tuple[Window, int]]:
         """Return the window of each limit that a record of this second is counted in, and the most that it takes."""
@@ -220,7 +228,8 @@ class RateState:
         window = windows.get(start)
         if window is None:
             window = windows[start] = Window()
-            if len(windows) > MAX_WINDOWS:
+            self._next_end = min(self._next_end, start + limit.length)
+            if len(windows) > MAX_WINDOWS + 2 * int(self._lateness) // limit.length:
                 forgotten = windows.pop(min(windows))
                 self.notices[OVER_WINDOWS] += len(forgotten.counts)
         return window

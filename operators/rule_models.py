@@ -328,6 +328,12 @@ class RateRule(LimiterRule):
             raise ValueError(msg)
         return self
 
+    @property
+    def most(self) -> dict[str, int]:
+        """Return the limits that are set, by what they are for."""
+        limits = {"second": self.max_per_second, "minute": self.max_per_minute, "hour": self.max_per_hour}
+        return {name: most for name, most in limits.items() if most is not None}
+
 
 class DedupeRule(LimiterRule):
     """Lets the first of equal records through, and no other within a window."""

@@ -121,12 +121,21 @@ class RuleSet:
             say, by rule -2 - n; below that lie the limiters that are to be asked about what passes.
         identities: Tells who a record is, when a rule asks for it before the final decode.
         projection: Reads the records' fields.
+        first_limiter: The bit of the first limiter.
     """
 
-    __slots__ = ("_identities", "_projection", "decide", "limiters", "rules")
+    __slots__ = ("_first_limiter", "_identities", "_projection", "decide", "limiters", "rules")
 
-    def __init__(self, rules: Sequence[BaseRule], decide: Step, identities: Identities, projection: Projection) -> None:
+    def __init__(
+        self,
+        rules: Sequence[BaseRule],
+        decide: Step,
+        identities: Identities,
+        projection: Projection,
+        first_limiter: int,
+    ) -> None:
         self.rules = rules
+        self._first_limiter = first_limiter
         self.limiters = [rule for rule in rules if rule.stateful]
         """The rules that a later step asks; each has its bit in `Batch.limiters`."""
         self.decide = decide
@@ -156,7 +165,10 @@ class RuleSet:
 
     def explain(self, record: Any, identity: str) -> Verdict:
         """Return what `decide` decides of this record, by which rule and why."""
-        return verdict(plain(self.decide(record, identity)), self.rules, self._projection, record, identity)
+        code = self.decide(record, identity)
+        bits = limiters_of(code) >> self._first_limiter
+        limiters = [rule for number, rule in enumerate(self.limiters) if bits >> number & 1]
+        return verdict(plain(code), self.rules, limiters, self._projection, record, identity)
 
 
 def limiters_of(code: int) -> int:
@@ -200,7 +212,8 @@ def compile_rules(rules: Iterable[BaseRule], projection: Projection, first_limit
     """
     enabled = [rule for rule in rules if rule.enabled]
     identities = Identities(projection.layout)
-    return RuleSet(enabled, _Chain(enabled, projection, identities, first_limiter).decide(), identities, projection)
+    decide = _Chain(enabled, projection, identities, first_limiter).decide()
+    return RuleSet(enabled, decide, identities, projection, first_limiter)
 
 
 class _Chain:

@@ -93,18 +93,18 @@ class Shuffled:
         keys: How many.
         seconds: Over how many the records are spread; they end now.
         records: How many.
-        skew: With 1 all keys are alike, with more some are frequent and most are rare.
+        begin: When the records' times begin; so that they end now when left out.
     """
 
-    def __init__(self, kafka: Kafka, *, keys: int, seconds: int, records: int, skew: float = 3) -> None:
+    def __init__(self, kafka: Kafka, *, keys: int, seconds: int, records: int, begin: int | None = None) -> None:
         self.topic = new_name("rate")
         self.asked: Counter[Place] = Counter()
         self.places: list[tuple[int, int]] = []
         """Of each record, by number, its partition and offset."""
         kafka.create_topic(self.topic, PARTITIONS)
         self._dice = random.Random(self.topic)
-        self._begin = int(time.time()) - seconds
-        self._keys, self._seconds, self._skew = keys, seconds, skew
+        self._begin = int(time.time()) - seconds if begin is None else begin
+        self._keys, self._seconds = keys, seconds
         self._offsets = [0] * PARTITIONS
         self._producer = Producer({"bootstrap.servers": kafka.brokers, "linger.ms": 5, "log_level": 0})
         self.send(records)
@@ -117,7 +117,8 @@ class Shuffled:
     def send(self, records: int) -> None:
         """Produce some more."""
         for _ in range(records):
-            key = f"service-{int(self._keys * self._dice.random() ** self._skew)}"
+            # Some are frequent, most are rare.
+            key = f"service-{int(self._keys * self._dice.random() ** 3)}"
             place = Place(key, self._begin + self._dice.randrange(self._seconds))
             self.asked[place] += 1
             record = {
@@ -227,7 +228,7 @@ def many_keys(directory: Path, limit: Mapping[str, object], *, keys: int) -> Man
         many = feeding.feed(keys, began + 60, keys)
         full = feeding.memory()
         feeding.feed(keys // 10, began + 6000, 12)
-        running.until(lambda: feeding.memory() - base < 30 * keys, "its memory is back", 150)
+        running.until(lambda: feeding.memory() - base < 60 * keys, "its memory is back", 150)
         left = feeding.memory()
         assert running.stop() == 0
     return ManyKeys(few / keys * 1e6, many / keys * 1e6, (full - base) / keys, (left - base) / keys)

@@ -6,6 +6,8 @@ import io
 import json
 from typing import Any
 
+import pytest
+
 from flows.config import load
 from flows.explain import explain_stream
 
@@ -82,7 +84,7 @@ def test_json() -> None:
     dropped, kept, rejected = explain_json(b'{"id":"a","level":"debug"}', b'{"id":"b","level":"fatal"}', b"oops")
     assert dropped == {
         "line": 1, "id": "a", "verdict": "dropped", "rule": "No Debug Logs", "priority": 0,
-        "reason": "level is debug", "destinations": {},
+        "reason": "level is debug", "limits": [], "destinations": {},
     }  # fmt: skip
     assert kept["verdict"] == "kept"
     assert (kept["rule"], kept["priority"]) == ("Always Keep Errors", 100)
@@ -153,10 +155,44 @@ def test_reasons() -> None:
         assert answer == f"line 1 (1): dropped by 'R': {reason}\n"
 
 
-def test_what_depends_on_other_records() -> None:
-    """Of a sample with a target it says that other records decide, not that the record passes whatever comes."""
-    rule = "  - {name: Few, type: sample, target_per_second: 5, by: context.service}\n"
-    said = explain(b'{"id":"a","level":"info"}', flow=FLOW.replace("destinations:", f"{rule}destinations:"))
-    assert said.startswith(
-        "line 1 (a): passes: no rule objects ('Few' depends on what else flows, and is not asked here)\n"
-    )
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (
+            "type: sample, target_per_second: 5, by: context.service",
+            "about 5 a second of every context.service together",
+        ),
+        ("type: rate, max_per_second: 1000", "1,000 a second"),
+        (
+            "type: rate, max_per_minute: 5, max_per_hour: 70, by: [context.service, level]",
+            "5 a minute, 70 a hour of context.service shop and level error",
+        ),
+        ("type: rate, max_per_second: 5, by: context.host", "5 a second of context.host null"),
+        ("type: dedupe, window: 1m, by: context.service", "one in 60 s of context.service shop"),
+    ],
+)
+def test_what_depends_on_other_records(rule: str, said: str) -> None:
+    """Of what a rule with a state may drop it says by which, and what the record is counted with."""
+    text = f"rules: [{{name: Few, {rule}, priority: 5}}, {{name: E, type: level, levels: [error], priority: 5}}]\n"
+    flow = f"name: f\nsource: {{type: stdin}}\n{text}destinations: {{out: {{type: console}}}}\n"
+    record = b'{"id":"a","level":"error","context":{"service":"shop"}}'
+    first = explain(record, flow=flow).splitlines()[0]
+    assert first == f"line 1 (a): passes: no rule objects; limited by 'Few' to {said}"
+    assert explain_json(record, flow=flow)[0]["limits"] == ["Few"]
+
+
+def test_a_limit_that_a_record_does_not_concern() -> None:
+    """What its levels or conditions leave out is not told of a record; what a destination's own limit may do is."""
+    flow = """
+name: f
+source: {type: stdin}
+rules:
+  - {name: Errors alone, type: rate, max_per_second: 5, levels: [error]}
+  - {name: Slow ones, type: rate, max_per_second: 5, when: [{field: performance.duration, operator: gt, value: 9}]}
+destinations:
+  out: {type: console, rules: [{name: Own, type: rate, max_per_second: 7}]}
+"""
+    assert explain(b'{"id":"a","level":"info"}', flow=flow).splitlines() == [
+        "line 1 (a): passes: no rule objects",
+        "  out: passes: no rule objects; limited by 'Own' to 7 a second",
+    ]

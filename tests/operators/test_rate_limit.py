@@ -140,30 +140,12 @@ def test_keys_beyond_the_limit_share_one_budget() -> None:
 
 
 def test_windows_beyond_the_limit_are_forgotten() -> None:
-    """However scattered the times are, there are only so many windows."""
-    windows = state(Limit(1, 2))
-    for second in range(START, START + MAX_WINDOWS + 50):
+    """However scattered the times are, there are only so many windows beside those within lateness."""
+    windows = state(Limit(1, 2), lateness=100)
+    for second in range(START, START + MAX_WINDOWS + 250):
         windows.take("a", second, 1)
-    assert windows.open_windows == MAX_WINDOWS
+    assert windows.open_windows == MAX_WINDOWS + 200
     assert windows.notices == {OVER_WINDOWS: 50}
-
-
-@given(ASKS, LIMITS, LIMITS, st.integers(0, 200))
-def test_other_limits_hold_at_once(
-    asks: list[tuple[str, int]], limits: list[Limit], others: list[Limit], cut: int
-) -> None:
-    """What has passed before counts against the new limits of the same lengths; those of other lengths begin empty."""
-    windows = state(*limits)
-    taken = [ask for ask in asks[:cut] if windows.take(*ask, 1)]
-    windows.configure(others, 60.0, 1000)
-    kept = {limit.length for limit in limits}
-    counts = Counter((key, each.length, second // each.length) for key, second in taken for each in others)
-    counts = Counter({place: count for place, count in counts.items() if place[1] in kept})
-    for key, second in asks[cut:]:
-        places = [(key, limit.length, second // limit.length) for limit in others]
-        room = all(counts[place] < limit.most for place, limit in zip(places, others, strict=True))
-        counts.update(places if room else [])
-        assert windows.take(key, second, 1) == room
 
 
 def test_what_open_windows_have_dropped_is_told_once() -> None:

@@ -97,4 +97,21 @@ def status_text(found: dict[str, Any]) -> str:
     lines.append(table(head, rows))
     for name, each in found["destinations"].items():
         lines += [f"\n{name}: {issue}" for issue in each["issues"]]
+    if retention := found.get("retention"):
+        lines += ["", *_of_archive(retention)]
     return "\n".join(lines)
+
+
+def _of_archive(retention: dict[str, Any]) -> list[str]:
+    """Return what the compaction has found and done."""
+    archive, last = retention["archive"], retention["last_round"]
+    if archive is None:
+        lines = ["archive: not looked at yet"]
+    else:
+        size = f"{format_bytes(archive['bytes'])} in {archive['files']:,} files"
+        told = f"{archive['retained']:,} records retained ({size}), {archive['deleted']:,} deleted when they expired"
+        upcoming = (
+            f", the next {archive['expiring']:,} on {archive['next_expiry'][:10]}" if archive["next_expiry"] else ""
+        )
+        lines = [f"archive: {told}{upcoming}; compacted at {last['at']}"]
+    return [*lines, *(f"\narchive: compaction: {issue}" for issue in retention["issues"])]

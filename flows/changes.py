@@ -73,7 +73,7 @@ class Change(NamedTuple):
     def concerns(self, destinations: Iterable[str]) -> bool:
         """Tell whether it is about one of these destinations, or about all."""
         if self.path[0] == "retention":
-            return ARCHIVE in destinations
+            return ARCHIVE in destinations and self.path[1:2] != ("compaction",)
         return self.path[0] != "destinations" or self.path[1] in destinations
 
 

@@ -1,4 +1,4 @@
-"""The command line: `logweir check`, `schema`, `explain`, `generate`, `run`, `redrive`.
+"""The command line: `logweir check`, `schema`, `explain`, `generate`, `run`, `compact`, `redrive`.
 
 What a command needs is imported inside it, so that `logweir check` answers at once.
 """
@@ -254,6 +254,28 @@ def run(flow: Path | None, only: str | None, workers: int) -> None:
         sys.exit(_deliver(open_document(flow), only, workers, flow))
     with TemporaryDirectory(prefix="logweir-") as recovery:
         sys.exit(_deliver(_quickstart(Path(recovery), piped=_piped()), only, workers))
+
+
+@main.command()
+@_FLOW
+@click.option("--once", is_flag=True, help="Look at every partition, do what is to be done, and end.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes for it.")
+@click.option("--json", "as_json", is_flag=True, help="With --once: print what was done as JSON.")
+def compact(flow: Path, *, once: bool, workers: int, as_json: bool) -> None:
+    """Keep the archive of FLOW in order: delete what has expired, merge small files, follow changed policies."""
+    from flows.compaction.opened import archive_of
+    from flows.compaction.run import CompactionRun, report_text
+    from flows.config import load
+
+    loaded = load(flow)
+    _keep(loaded.flow)
+    archive_of(loaded.flow)
+    compaction = CompactionRun(loaded, workers, once=once)
+    code = compaction.run()
+    if once:
+        report = compaction.report()
+        click.echo(json.dumps(report, indent=2) if as_json else report_text(report))
+    sys.exit(code)
 
 
 @main.command()

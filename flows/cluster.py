@@ -23,11 +23,11 @@ from logweir.errors import LogweirError
 from logweir.events import Events
 from logweir.ledger import Ledger
 
-_BACKOFF_SECONDS = 1.0
-_MAX_BACKOFF_SECONDS = 30.0
-_STABLE_SECONDS = 60.0
+BACKOFF_SECONDS = 1.0
+MAX_BACKOFF_SECONDS = 30.0
+STABLE_SECONDS = 60.0
 """A dataflow that ran this long starts over with the shortest backoff."""
-_KILL_SECONDS = 10.0
+KILL_SECONDS = 10.0
 """Beyond `stop_timeout`, before a worker that doesn't end is killed."""
 
 
@@ -85,11 +85,11 @@ class Cluster:
                 self._assignment = assign(flow, names, self._assignment.workers)
             except LogweirError as error:
                 self._tell("flow.failed", "error", reason=str(error))
-                self._start_at = time.monotonic() + _MAX_BACKOFF_SECONDS
+                self._start_at = time.monotonic() + MAX_BACKOFF_SECONDS
                 return
             self._wanted = None
         count = self._assignment.workers
-        addresses = tuple(f"127.0.0.1:{port}" for port in _free_ports(count)) if count > 1 else ()
+        addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(count)) if count > 1 else ()
         self._started = time.monotonic()
         self._start_at = self._stop_by = None
         self._restart_reason = self._stage = ""
@@ -219,7 +219,7 @@ class Cluster:
         self._terminate()
 
     def _terminate(self) -> None:
-        self._stop_by = time.monotonic() + self._assignment.flow.stop_timeout + _KILL_SECONDS
+        self._stop_by = time.monotonic() + self._assignment.flow.stop_timeout + KILL_SECONDS
         for worker in self._workers:
             worker.signal(signal.SIGTERM)
 
@@ -242,8 +242,8 @@ class Cluster:
         if EXIT_UNUSABLE in codes and self._wanted is None:
             self.result = 1
             return False
-        self._attempts = 0 if now - self._started > _STABLE_SECONDS else self._attempts + 1
-        wait = min(_MAX_BACKOFF_SECONDS, _BACKOFF_SECONDS * 2.0 ** max(0, self._attempts - 1))
+        self._attempts = 0 if now - self._started > STABLE_SECONDS else self._attempts + 1
+        wait = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2.0 ** max(0, self._attempts - 1))
         self._tell("flow.crashed", "error", stream=self._label, exit_codes=codes, wait=wait)
         self._start_at = now + wait
         return True
@@ -267,7 +267,7 @@ class Cluster:
             self._restart(message["restart"])
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that were free a moment ago."""
     sockets = [socket.socket() for _ in range(count)]
     try:

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from flows import status
+from flows.compaction.metrics import of_retention
 from flows.status import STATUSES
 from logweir.ledger import Ledger
 from logweir.record import epoch_seconds
@@ -41,16 +42,24 @@ class ReportCollector:
     Args:
         report: Gives, by destination, its `ledger` and its `partitions`' figures.
         config: Gives what has become of the flow's file while it ran.
+        retention: Gives what the compaction has done and found; None where there is none.
     """
 
-    def __init__(self, report: Callable[[], dict[str, Any]], config: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        report: Callable[[], dict[str, Any]],
+        config: Callable[[], dict[str, Any]],
+        retention: Callable[[], dict[str, Any] | None],
+    ) -> None:
         self._report = report
         self._config = config
+        self._retention = retention
 
     def collect(self) -> Iterable[Metric]:
         """Return every metric: those of destinations by destination, and those of the flow file."""
         report = self._report()
         yield from _of_config(self._config())
+        yield from of_retention(self._retention())
         for name, said in LEDGER_COUNTERS.items():
             yield self._counter(name, said, {key: getattr(each["ledger"], name) for key, each in report.items()})
         yield _by_cause("dropped", "Records dropped, by the rule's name.", "rule", report)
@@ -178,8 +187,12 @@ def _sum(each: dict[str, Any], name: str) -> float:
     return float(sum(part[name] for part in each["partitions"]))
 
 
-def registry_of(report: Callable[[], dict[str, Any]], config: Callable[[], dict[str, Any]]) -> CollectorRegistry:
+def registry_of(
+    report: Callable[[], dict[str, Any]],
+    config: Callable[[], dict[str, Any]],
+    retention: Callable[[], dict[str, Any] | None] = lambda: None,
+) -> CollectorRegistry:
     """Return a registry that holds the metrics of a run, and nothing of this process."""
     registry = CollectorRegistry()
-    registry.register(ReportCollector(report, config))
+    registry.register(ReportCollector(report, config, retention))
     return registry

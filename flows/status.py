@@ -15,10 +15,18 @@ from sinks.stats import LATENCY_BOUNDS
 STATUSES = ("connected", "connecting", "disconnected", "reconnecting", "error")
 """From the best to the worst: what is told of several workers is the worst of theirs."""
 
+_WELL = {"healthy": True}
+
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
-def whole(name: str, report: dict[str, Any], started: float, config: dict[str, Any]) -> dict[str, Any]:
+def whole(
+    name: str,
+    report: dict[str, Any],
+    started: float,
+    config: dict[str, Any],
+    retention: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return the status of a flow as plain JSON.
 
     Args:
@@ -26,6 +34,7 @@ def whole(name: str, report: dict[str, Any], started: float, config: dict[str, A
         report: What the supervisor knows of each destination.
         started: When the run began, in epoch seconds.
         config: What has become of its file while it ran, as `flows.reload` has it.
+        retention: What the compaction has done and found, as `flows.compaction.cluster` has it.
     """
     destinations = {key: destination(each) for key, each in report.items()}
     return {
@@ -33,9 +42,10 @@ def whole(name: str, report: dict[str, Any], started: float, config: dict[str, A
         "timestamp": rfc3339(time.time()),
         "started": rfc3339(started),
         "uptime": round(time.time() - started, 3),
-        "healthy": all(each["healthy"] for each in destinations.values()),
+        "healthy": all(each["healthy"] for each in [*destinations.values(), retention or _WELL]),
         "config": config,
         "destinations": destinations,
+        "retention": retention,
     }
 
 

@@ -16,9 +16,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from flows.archiving import ARCHIVE
 from flows.assigning import assign, groups
 from flows.cluster import Cluster
-from flows.config import LoadedFlow
+from flows.compaction.cluster import Compaction, wanted
+from flows.config import Flow, LoadedFlow
 from flows.display import Display
 from flows.flow_file import FlowFile
 from flows.reload import Reload
@@ -61,6 +63,7 @@ class Supervisor:
         self._clusters = [self._cluster(names) for names in groups(loaded.flow, only)]
         self._leaving: list[Cluster] = []
         """Those of destinations that are not in the flow any more."""
+        self._compaction: Compaction | None = self._compact(loaded.flow)
         self._signals = 0
         self._asked = False
         self._served = loaded.flow.status
@@ -75,6 +78,8 @@ class Supervisor:
         signal.signal(signal.SIGHUP, self._on_hangup)
         for cluster in self._clusters:
             cluster.start()
+        if self._compaction is not None:
+            self._compaction.start()
         self._serve()
         while self._tend():
             self._look()
@@ -92,10 +97,19 @@ class Supervisor:
         """Return the whole run's status as plain JSON."""
         from flows.status import whole
 
-        return whole(self._name, self.report(), self._started, self._reload.outcomes.to_dict())
+        return whole(self._name, self.report(), self._started, self._reload.outcomes.to_dict(), self.archive())
+
+    def archive(self) -> dict[str, Any] | None:
+        """Return what the compaction has done, and what it has found in the archive; None where it doesn't run."""
+        return None if self._compaction is None or self._compaction.is_over else self._compaction.report()
 
     def _cluster(self, names: Sequence[str]) -> Cluster:
         return Cluster(assign(self._reload.flow, names, self._worker_count), self._events, self._display)
+
+    def _compact(self, flow: Flow) -> Compaction | None:
+        if not wanted(flow) or ARCHIVE not in (self._only or [ARCHIVE]):
+            return None
+        return Compaction(flow, self._worker_count, self._tell, self._display.environment)
 
     def _tend(self) -> bool:
         """Look after every dataflow, also after those behind one that runs."""
@@ -113,6 +127,11 @@ class Supervisor:
                     delivered=ledger.delivered,
                     in_flight=ledger.in_flight,
                 )
+        if self._compaction is not None:
+            if not running and not self._leaving:
+                # There is nothing left that would add to the archive.
+                self._compaction.stop()
+            running = self._compaction.tend(now) or running
         return running or bool(self._leaving)
 
     def _look(self) -> None:
@@ -148,9 +167,20 @@ class Supervisor:
         for cluster in present.values():
             cluster.stop(at_once=False)
         self._leaving = [*leaving.values(), *present.values()]
+        self._adopt_compaction(flow)
         if flow.status != self._served:
             self._served = flow.status
             self._serve()
+
+    def _adopt_compaction(self, flow: Flow) -> None:
+        if self._compaction is None:
+            self._compaction = self._compact(flow)
+            if self._compaction is not None:
+                self._compaction.start()
+        elif wanted(flow):
+            self._compaction.want(flow)
+        else:
+            self._compaction.stop()
 
     def _serve(self) -> None:
         """Serve the status where the settings say, and nowhere else any more."""
@@ -159,7 +189,7 @@ class Supervisor:
         from flows.server import serve
 
         self._end_server()
-        registry = registry_of(self.report, self._reload.outcomes.to_dict)
+        registry = registry_of(self.report, self._reload.outcomes.to_dict, self.archive)
         self._end_server = serve(self._served, self.status, registry, self._events)
 
     def _tell(self, event: str, severity: str, **fields: Any) -> None:
@@ -171,6 +201,8 @@ class Supervisor:
         self._signals += 1
         for cluster in [*self._clusters, *self._leaving]:
             cluster.stop(at_once=self._signals > 1)
+        if self._compaction is not None:
+            self._compaction.stop(at_once=self._signals > 1)
 
     def _on_hangup(self, number: int, frame: FrameType | None) -> None:
         if self._terminal and not sys.stderr.isatty():

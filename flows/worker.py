@@ -78,7 +78,7 @@ def main() -> None:
     if assignment is None:
         sys.exit(EXIT_CRASHED)
     events = Events(secrets=Secrets.of_settings(assignment.flow))
-    threading.excepthook = lambda failed: _print_trace(failed.exc_value, events.secrets)
+    threading.excepthook = lambda failed: print_trace(failed.exc_value, events.secrets)
     events.listen(lambda entry: reporter.send(event=entry), "info")
     supervised = _Supervised(inbox, events, reporter)
     os._exit(_run(assignment, events, reporter, supervised))
@@ -144,7 +144,7 @@ def _run(assignment: Assignment, events: Events, reporter: Reporter, supervised:
         """End at once: the epoch stays unrecorded, and what it read is read again."""
         if runtime is not None:
             reporter.report(runtime)
-        os._exit(_tell(error, events))
+        os._exit(tell(error, events))
 
     try:
         locks = _lock(assignment)
@@ -161,7 +161,7 @@ def _run(assignment: Assignment, events: Events, reporter: Reporter, supervised:
         for lock in locks:
             lock.close()
     except BaseException as error:  # noqa: BLE001  whatever it is, it is told and becomes the exit code
-        return _tell(error, events)
+        return tell(error, events)
     return 0
 
 
@@ -229,13 +229,13 @@ def _report_always(runtime: Runtime, reporter: Reporter) -> None:
             give_back()
 
 
-def _print_trace(error: BaseException | None, secrets: Secrets) -> None:
+def print_trace(error: BaseException | None, secrets: Secrets) -> None:
     """Print what a thread has died of, whose work others can do without."""
     sys.stderr.write(secrets.hide("".join(traceback.format_exception(error))))
     sys.stderr.flush()
 
 
-def _tell(error: BaseException, events: Events) -> int:
+def tell(error: BaseException, events: Events) -> int:
     """Tell why this process ends; return its exit code."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, LogweirError):

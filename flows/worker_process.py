@@ -13,7 +13,6 @@ from typing import IO, Any
 import orjson
 
 from flows import orders
-from flows.runtime import Assignment
 
 ALLOCATOR = {
     # Bodies of a megabyte come and go all the time: glibc would return each to the system and fetch it again.
@@ -33,16 +32,18 @@ class WorkerProcess:
     """One worker process and the thread that reads what it reports.
 
     Args:
-        assignment: What it is to run.
+        assignment: What it is to run, as its module takes it.
         on_message: Is called on the reader's thread with what is neither a status nor a stage.
         environment: Variables for it, beside our own.
+        module: What runs in it.
     """
 
     def __init__(
         self,
-        assignment: Assignment,
+        assignment: Any,
         on_message: Callable[[dict[str, Any]], None],
         environment: Mapping[str, str],
+        module: str = "flows.worker",
     ) -> None:
         inbox, self._outbox = os.pipe()
         reports, outlet = os.pipe()
@@ -52,7 +53,7 @@ class WorkerProcess:
         self.unable = ""
         """Why it could not go on by other settings."""
         self._on_message = on_message
-        command = [sys.executable, "-m", "flows.worker", str(inbox), str(outlet)]
+        command = [sys.executable, "-m", module, str(inbox), str(outlet)]
         self.process = subprocess.Popen(  # noqa: S603
             command, pass_fds=(inbox, outlet), env={**ALLOCATOR, **os.environ, **_QUIET, **environment}
         )

@@ -13,7 +13,7 @@ from flows.compaction.decide import ASKED, Decider
 from flows.compaction.files import Partition, TableFile, in_order
 from flows.compaction.holds import Holds, NothingHeld
 from flows.compaction.plan import Check, Drop, Finding, Rewrite, Step, next_step
-from flows.compaction.rewrite import Writers, count, read
+from flows.compaction.rewrite import StoppedError, Writers, count, read
 from flows.compaction.view import Change, ConflictError, View
 from logweir.archive_table import GRACE_SECONDS
 from logweir.errors import LogweirError
@@ -187,6 +187,9 @@ class Compactor:
         """Return whether all of a file's records are where they belong."""
         columns = ASKED if self._decider.looks else ASKED[:-1]
         for rows in read(self.view, file, columns):
+            if self._stopping():
+                msg = "compaction was stopped"
+                raise StoppedError(msg)
             if self._decider.misplaced(rows, self._decider.of(rows), partition.retention):
                 return Finding.MISPLACED
         return Finding.SETTLED

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
 
+from flows.check_limits import limits_without_effect
 from flows.check_retention import never_deciding
 from flows.config import LoadedFlow
 from flows.document import Document, Finding, Path
@@ -21,8 +22,6 @@ Kind = tuple[str | None, str | None]
 """A level and a category; None is a record without one."""
 
 _OTHER = "\0another category"
-_UNIQUE = frozenset({"id", "timestamp", "trace.traceId", "trace.spanId", "context.requestId"})
-"""Fields whose values hardly ever come again."""
 _CLOSED = "lets nothing through"
 
 
@@ -61,7 +60,8 @@ def warnings(loaded: LoadedFlow) -> list[Finding]:
     found += _never_hidden(loaded)
     if archive is not None:
         found += never_deciding(document, archive.retention, kinds if archive.takes_all else passing)
-    found += _never_known(document, [*shared, *(placed for some in own.values() for placed in some)])
+    every = [(placed.rule, placed.path) for some in (shared, *own.values()) for placed in some]
+    found += limits_without_effect(document, every, flow.redact, flow.source.layout())
     if not passing:
         found.append(document.find(("rules",), "nothing can pass these rules", warning=True, key=True))
     else:
@@ -115,18 +115,6 @@ def _never_hidden(loaded: LoadedFlow) -> Iterator[Finding]:
         if field.path in ids:
             message = "is the record's id, which stays as it is: destinations tell repetitions by it"
             yield loaded.document.find(("redact", "fields", index), message, warning=True)
-
-
-def _never_known(document: Document, rules: Sequence[Placed]) -> Iterator[Finding]:
-    """A sample with a target keeps what is new; where every record is, it has nothing to go by."""
-    for placed in rules:
-        unique = _UNIQUE.intersection(placed.rule.by_fields) if isinstance(placed.rule, SampleRule) else set()
-        if placed.rule.stateful and unique:
-            message = (
-                f"`{placed.rule.name}` can't learn: {min(unique)} is new with nearly every record, and what is new is "
-                "kept; choose fields with few values"
-            )
-            yield document.find((*placed.path, "by"), message, warning=True)
 
 
 def _kinds(rules: Sequence[Placed], further: set[str]) -> list[Kind]:

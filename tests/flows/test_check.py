@@ -32,6 +32,55 @@ def level(name: str, levels: str, more: str = "") -> str:
     return f"name: {name}, type: level, levels: [{levels}]{more}"
 
 
+@pytest.mark.parametrize(
+    ("rule", "messages"),
+    [
+        (
+            "max_per_second: 10, max_per_minute: 600",
+            ["`r`: is never reached, since max_per_second lets only 600 pass in a minute"],
+        ),
+        ("max_per_second: 10, max_per_minute: 10", ["`r`: is never reached, since max_per_minute lets only 10 pass"]),
+        (
+            "max_per_second: 1, max_per_minute: 59, max_per_hour: 3540",
+            ["`r`: is never reached, since max_per_minute lets only 3,540 pass in an hour"],
+        ),
+        ("max_per_second: 100, max_per_minute: 5000, max_per_hour: 100000", []),
+        (
+            "max_per_second: 10, by: [context.service, id]",
+            [
+                "`r` drops next to nothing: id is another with nearly every record, and each value has a budget of its own"
+            ],
+        ),
+        ("max_per_second: 10, levels: [debug], by: context.service", ["`r` has no effect: no record of its levels"]),
+    ],
+)
+def test_limits(rule: str, messages: list[str]) -> None:
+    """A limit that another one makes superfluous, or whose keys are all alone, is warned of."""
+    found = told("name: n, type: level, min_level: info", f"name: r, type: rate, {rule}")
+    assert len(found) == len(messages)
+    assert all(message.startswith(start) for message, start in zip(found, messages, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("redact", "warned"),
+    [
+        ("fields: [user.email]", True),
+        ("fields: ['**.email'], mode: remove", True),
+        ("fields: [{path: user.*}], mode: replace", True),
+        ("fields: [user.email], mode: hash, hash_key: 0123456789abcdef", False),
+        ("fields: [email, user.id]", False),
+        ("patterns: [email]", False),
+    ],
+)
+def test_limits_by_what_is_hidden(redact: str, warned: bool) -> None:
+    """A limit by a field that redact makes the same everywhere is warned of; a hash keeps values apart."""
+    rule = "name: r, type: dedupe, window: 5s, by: [user.email, message]"
+    text = f"{HEAD}  - {{{rule}}}\nredact: {{{redact}}}\n"
+    found = [each.message for each in warnings(load(text, environment={}))]
+    assert len(found) == warned
+    assert all("`r` finds the same user.email in every record" in each for each in found)
+
+
 def test_position() -> None:
     """A warning stands where the rule is written."""
     text = HEAD + "  - {name: fine, type: level, levels: [info]}\n  - {name: idle, type: sample, sample_rate: 1}\n"

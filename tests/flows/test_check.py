@@ -47,9 +47,7 @@ def level(name: str, levels: str, more: str = "") -> str:
         ("max_per_second: 100, max_per_minute: 5000, max_per_hour: 100000", []),
         (
             "max_per_second: 10, by: [context.service, id]",
-            [
-                "`r` drops next to nothing: id is another with nearly every record, and each value has a budget of its own"
-            ],
+            ["`r` drops next to nothing: id is another with nearly every record, and each value has a budget of its"],
         ),
         ("max_per_second: 10, levels: [debug], by: context.service", ["`r` has no effect: no record of its levels"]),
     ],

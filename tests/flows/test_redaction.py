@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from flows.show import show
 from logweir.errors import ConfigError
 from logweir.ledger import Ledger
 from sinks.deadletter import DeadLetter
-from tests.flowing import Running
+from tests.flowing import COMMAND, Running
 from tests.flows.redrive_support import dead, redrive, to_elastic, write_flow, write_letters
 from tests.servers.elastic import FakeElastic
 
@@ -111,6 +113,52 @@ def test_nothing_leaves(elastic: FakeElastic, tmp_path: Path, rules: list[dict[s
     said = f"{documents}{letters}{running.events}{running.text}{[*(tmp_path / 'dead').iterdir()]}"
     assert not any(secret in said for secret in PLANTED)
     assert elastic.docs["logs", "clean"].endswith(lines[2].partition(b",")[2])
+
+
+def run_piped(text: str, tmp_path: Path, lines: bytes, *command: str) -> str:
+    """Run a command on a flow file with these lines as its input; return all that it says."""
+    path = tmp_path / "flow.yaml"
+    path.write_text(text)
+    done = subprocess.run([*COMMAND, *command, str(path)], input=lines, capture_output=True, cwd=tmp_path, check=False)
+    return (done.stdout + done.stderr).decode()
+
+
+@pytest.mark.parametrize("style", ["pretty", "json"])
+def test_nothing_on_the_console(tmp_path: Path, style: str) -> None:
+    """What the console shows, in either style, is redacted, and so are the events and the ledger beside it."""
+    redact = "redact: {fields: [metadata.password], patterns: [email]}\n"
+    flow = BASE.replace("type: console", f"type: console, style: {style}") + redact
+    line = b'{"id":"1","level":"info","message":"to jane@example.com","metadata":{"password":"hunter2"}}\n'
+    said = run_piped(flow, tmp_path, line + b'{"m":"jane@example.com"\n', "run")
+    assert "to [redacted]" in said
+    assert not any(secret in said for secret in PLANTED)
+    letters = "".join(path.read_text() for path in tmp_path.rglob("*.ndjson"))
+    assert "[redacted]" in letters
+    assert not any(secret in letters for secret in PLANTED)
+
+
+def test_nothing_in_the_archive(tmp_path: Path) -> None:
+    """What is archived is redacted, in the record as it is kept and in the columns that are searched."""
+    redact = "redact: {fields: [context.host], patterns: [email]}\nretention: {archive: ./archive}\n"
+    line = b'{"id":"1","level":"info","message":"to jane@example.com","context":{"host":"hunter2"}}\n'
+    run_piped(BASE + redact, tmp_path, line, "run")
+    found = run_piped(BASE + redact, tmp_path, b"", "search", "--json")
+    assert json.loads(found)["message"] == "to [redacted]"
+    assert not any(secret in found for secret in PLANTED)
+
+
+def test_nothing_in_what_a_test_says(tmp_path: Path) -> None:
+    """A flow's test that fails tells what became of its record, and nothing of what is hidden in it."""
+    rule = "{name: No mail, type: regex, pattern: 'example.com', action: exclude}"
+    record = "{message: to jane@example.com, metadata: {password: hunter2}}"
+    tests = (
+        f"tests: [{{name: t, record: {record}, rule: No mail}}, {{name: u, record: 'jane@example.com', rule: No mail}}]"
+    )
+    redact = "redact: {fields: [metadata.password], patterns: [email]}"
+    said = run_piped(f"{BASE}{redact}\nrules: [{rule}]\n{tests}\n", tmp_path, b"", "test")
+    assert "expected 1 dropped by 'No mail', found 1 delivered" in said
+    assert "2 tests, 2 failed" in said
+    assert not any(secret in said for secret in PLANTED)
 
 
 def test_redrive(elastic: FakeElastic, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flows.erase_commands import erase
 from flows.retention_commands import retention
 from flows.search_commands import search
 from logweir import __version__
@@ -301,6 +302,7 @@ def redrive(flow: Path, *, name: str, causes: tuple[str, ...], limit: int | None
 
 main.add_command(retention)
 main.add_command(search)
+main.add_command(erase)
 
 
 def _deliver(document: Document, only: str | None, workers: int, file: Path | None = None) -> int:

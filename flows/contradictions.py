@@ -98,6 +98,7 @@ def _duplicate_rules(document: Document) -> Iterator[Finding]:
     shared = dict(_names(document, ("rules",)))
     yield from _repeated(document, ("rules",), {})
     yield from _repeated(document, ("retention", "policies"), {}, "policy")
+    yield from _repeated(document, ("retention", "hold"), {}, "hold")
     destinations = document.get(("destinations",))
     for name in destinations if isinstance(destinations, dict) else ():
         yield from _repeated(document, ("destinations", name, "rules"), shared)

@@ -7,7 +7,7 @@ can't know: a record without an id and without a trace is sampled by its place i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, TextIO
@@ -33,10 +33,20 @@ class Kept:
     """The policy that says so; None where none takes the record."""
     expires: str | None
     """When, as RFC 3339; None for never."""
+    held: tuple[str, ...] = ()
+    """The holds that keep it, also beyond that."""
 
     def __str__(self) -> str:
         by = f"by '{self.policy}'" if self.policy is not None else "by default_period, as no policy takes it"
-        return f"kept {self.period} {by}" + (f"; expires {self.expires}" if self.expires else "")
+        return (
+            f"kept {self.period} {by}" + (f"; expires {self.expires}" if self.expires else "") + holds_text(self.held)
+        )
+
+
+def holds_text(names: Iterable[str]) -> str:
+    """Return in words, to be added to others, which holds keep a record."""
+    listed = ", ".join(f"'{name}'" for name in names)
+    return f"; held by {listed}, so it stays until that is lifted" if listed else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,7 @@ class Explainer:
         fields = fields_of([*flow.rules, *(rule for rules in own.values() for rule in rules)])
         if flow.retention is not None:
             fields |= {"timestamp", *fields_of_policies(flow.retention.asked)}
+            fields.update(*(hold.where.fields for hold in flow.retention.hold))
         self._projection = Projection(fields, flow.source.layout())
         self._keep = _Keeping(flow.retention, self._projection) if flow.retention is not None else None
         self._all = flow.archive is not None and flow.archive.takes_all
@@ -120,13 +131,15 @@ class _Keeping:
     def __init__(self, settings: Policies, projection: Projection) -> None:
         self._retention = Retention(settings, projection.getter, projection.layout.levels)
         self._timestamp = projection.getter("timestamp")
+        self._holds = [(hold.name, hold.where.test(projection.getter)) for hold in settings.hold]
 
     def __call__(self, record: Any, arrived: float) -> Kept:
         (number,) = self._retention.decide([record])
         period = self._retention.classes[number]
         day = datetime.fromtimestamp(event_time(self._timestamp(record), arrived), UTC).date()
         end = expires(day, period)
-        return Kept(period, self._retention.names[number], rfc3339(end.timestamp()) if end else None)
+        held = tuple(name for name, test in self._holds if test(record))
+        return Kept(period, self._retention.names[number], rfc3339(end.timestamp()) if end else None, held)
 
 
 def _as_words(explained: Explained) -> str:
@@ -154,6 +167,8 @@ def _as_json(explained: Explained) -> str:
         if explained.kept is not None:
             kept = explained.kept
             answer["retention"] = {"period": kept.period, "policy": kept.policy, "expires": kept.expires}
+            if kept.held:
+                answer["retention"]["held_by"] = list(kept.held)
     return json.dumps(answer) + "\n"
 
 

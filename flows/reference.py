@@ -68,6 +68,8 @@ def reference() -> str:
         if title == "Rules":
             parts.append("## Retention policies\n\n[retention.md](retention.md) says what they mean together.\n")
             parts.append(_settings(definitions["Policy"], definitions))
+            parts.append("## Legal holds\n\n[erasure.md](erasure.md#legal-holds) says what they keep.\n")
+            parts.append(_settings(definitions["Hold"], definitions))
     first = definitions[_named(definitions, "destination_", "")[0]]
     parts.append("### Every destination\n\nThese go with the settings of each.\n")
     parts.append(_settings(first, definitions, first["properties"].keys() - COMMON))

@@ -26,6 +26,7 @@ def stats_text(figures: Figures) -> str:
     head = (
         f"{told['total']:,} records archived: {told['retained']:,} retained ({format_bytes(told['bytes'])} in "
         f"{told['files']:,} files), {told['deleted']:,} deleted when they expired"
+        + (f", {told['erased']:,} erased" if told["erased"] else "")
     )
     lines = [head, "", table(("CLASS", *_HEAD, "DELETED"), _stats_rows(figures))]
     if figures.foreign:

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 from logweir.retention import DEFAULT_PERIOD, FOREVER, Period
 from logweir.settings import StrictModel
 from operators.rule_models import Condition, Level
+from operators.where import WhereText
 
 
 class Policy(StrictModel):
@@ -58,6 +59,15 @@ def _listed(value: Any) -> Any:
     return value
 
 
+class Hold(StrictModel):
+    """Records that are not deleted while this stands, neither when they expire nor by an erasure."""
+
+    name: str = Field(min_length=1, description="What the hold is called in `explain`, `search` and in reports.")
+    where: WhereText = Field(
+        description="Which records: an expression such as `user.id = 'u1' and timestamp < '2026-02-01T00:00:00Z'`."
+    )
+
+
 class Policies(StrictModel):
     """Which records are kept how long."""
 
@@ -71,6 +81,9 @@ class Policies(StrictModel):
     )
     default_period: Period = Field(
         default=DEFAULT_PERIOD, description="How long records are kept that no policy takes."
+    )
+    hold: list[Hold] = Field(
+        default_factory=list, max_length=64, description="Legal holds: records that are not deleted while these stand."
     )
 
     @property

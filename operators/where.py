@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, NoReturn
 
-from pydantic import BeforeValidator, ValidationError, WithJsonSchema
+from pydantic import PlainSerializer, PlainValidator, ValidationError, WithJsonSchema
 
 from logweir.errors import LogweirError
 from logweir.settings import Substituted, nearest
@@ -119,6 +119,8 @@ def parse(text: str) -> Where:
 
 
 def _where(value: Any) -> Any:
+    if isinstance(value, Where):
+        return value
     if not isinstance(value, str):
         msg = "must be an expression such as user.id = 'u1'"
         raise ValueError(msg)  # noqa: TRY004  pydantic tells of a ValueError alone
@@ -132,7 +134,10 @@ def _where(value: Any) -> Any:
 
 
 WhereText = Annotated[
-    Where, BeforeValidator(_where), WithJsonSchema({"type": "string", "examples": ["user.id = 'u1'"]})
+    Where,
+    PlainValidator(_where, json_schema_input_type=str),
+    PlainSerializer(lambda where: where.text, return_type=str),
+    WithJsonSchema({"type": "string", "examples": ["user.id = 'u1'"]}),
 ]
 """An expression in a flow file."""
 

@@ -7,6 +7,7 @@ step, and is never replaced. In a directory that is a hard link, as delta-rs mak
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 from uuid import uuid4
 
-from sinks.archive_stores import Bucket, Store, make, sync
+from sinks.archive_stores import LOG, Bucket, Store, make, sync
 
 _SPOOL_BYTES = 8_000_000
 """What is written to S3 is kept in memory up to here, and beyond it in a temporary file."""
@@ -40,12 +41,20 @@ class Objects(Protocol):
         """Write a small file whole, so that it lasts; False where there is one of this path."""
         ...
 
+    def replace(self, path: str, body: bytes) -> None:
+        """Write a small file whole in another's place: whoever reads it sees the one or the other."""
+        ...
+
     def write(self, path: str) -> AbstractContextManager[IO[bytes]]:
         """Write a file, a piece at a time; it is there, and lasts, at the end of the block. After an error it isn't."""
         ...
 
     def listed(self) -> Iterator[tuple[str, float, int]]:
         """Give each file's path, when it was written in epoch seconds, and its bytes; none of hidden directories."""
+        ...
+
+    def log(self) -> Iterator[tuple[str, float]]:
+        """Give the path of each file of the table's log, and when it was written in epoch seconds."""
         ...
 
     def delete(self, paths: Iterable[str]) -> None:
@@ -83,19 +92,20 @@ class DirectoryObjects:
     def claim(self, path: str, body: bytes) -> bool:
         """Link a file that is whole to the name."""
         file = self._path / path
-        whole = file.with_name(f".{uuid4()}.tmp")
         try:
-            with whole.open("wb") as handle:
-                handle.write(body)
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.link(whole, file)
+            with _whole(file, body) as whole:
+                os.link(whole, file)
         except FileExistsError:
             return False
-        finally:
-            whole.unlink(missing_ok=True)
         sync(file.parent)
         return True
+
+    def replace(self, path: str, body: bytes) -> None:
+        """Rename a file that is whole to the name."""
+        file = self._path / path
+        with _whole(file, body) as whole:
+            whole.rename(file)
+        sync(file.parent)
 
     @contextmanager
     def write(self, path: str) -> Iterator[IO[bytes]]:
@@ -121,6 +131,12 @@ class DirectoryObjects:
                 with suppress(FileNotFoundError):
                     found = file.stat()
                     yield file.relative_to(self._path).as_posix(), found.st_mtime, found.st_size
+
+    def log(self) -> Iterator[tuple[str, float]]:
+        """List the log's directory."""
+        for file in (self._path / LOG).iterdir():
+            with suppress(FileNotFoundError):
+                yield f"{LOG}/{file.name}", file.stat().st_mtime
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files, and directories that are empty then."""
@@ -158,7 +174,10 @@ class BucketObjects:
     def open(self, path: str, size: int) -> Any:
         """Return an object whose parts are fetched as they are asked for, or all of it where it is small."""
         if size <= _SPOOL_BYTES:
-            return io.BytesIO(self._client.get_object(**self._name, Key=self._store.prefix + path)["Body"].read())
+            found = self.read(path)
+            if found is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            return io.BytesIO(found)
         return _Ranges(self._client, self._store.bucket, self._store.prefix + path, size)
 
     def claim(self, path: str, body: bytes) -> bool:
@@ -170,8 +189,13 @@ class BucketObjects:
             found = self.read(path)
             if found is None and _code(error) not in _TAKEN:
                 raise
-            return found == body
+            # An erasure may have taken statistics out of it meanwhile; its first line tells who has made it.
+            return found is not None and _first(found) == _first(body)
         return True
+
+    def replace(self, path: str, body: bytes) -> None:
+        """Put an object over another."""
+        self._client.put_object(**self._name, Key=self._store.prefix + path, Body=body)
 
     @contextmanager
     def write(self, path: str) -> Iterator[IO[bytes]]:
@@ -189,6 +213,13 @@ class BucketObjects:
                 path = each["Key"].removeprefix(self._store.prefix)
                 if not any(part.startswith(("_", ".")) for part in path.split("/")):
                     yield path, each["LastModified"].timestamp(), each["Size"]
+
+    def log(self) -> Iterator[tuple[str, float]]:
+        """List the log's prefix."""
+        pages = self._client.get_paginator("list_objects_v2")
+        for page in pages.paginate(**self._name, Prefix=f"{self._store.prefix}{LOG}/"):
+            for each in page.get("Contents", ()):
+                yield each["Key"].removeprefix(self._store.prefix), each["LastModified"].timestamp()
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete objects, many at once."""
@@ -231,10 +262,33 @@ class _Ranges(io.RawIOBase):
         end = min(self._place + len(buffer), self._size)
         if end <= self._place:
             return 0
-        found = self._client.get_object(**self._name, Range=f"bytes={self._place}-{end - 1}")["Body"].read()
+        try:
+            found = self._client.get_object(**self._name, Range=f"bytes={self._place}-{end - 1}")["Body"].read()
+        except Exception as error:
+            if _code(error) == "NoSuchKey":
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._name["Key"]) from error
+            raise
         buffer[: len(found)] = found
         self._place += len(found)
         return len(found)
+
+
+@contextmanager
+def _whole(file: Path, body: bytes) -> Iterator[Path]:
+    """Write a file beside another, and give its path; at the end of the block it is gone, unless it was renamed."""
+    whole = file.with_name(f".{uuid4()}.tmp")
+    try:
+        with whole.open("wb") as handle:
+            handle.write(body)
+            handle.flush()
+            os.fsync(handle.fileno())
+        yield whole
+    finally:
+        whole.unlink(missing_ok=True)
+
+
+def _first(entry: bytes) -> bytes:
+    return entry.partition(b"\n")[0]
 
 
 def _one_at_a_time() -> Any:

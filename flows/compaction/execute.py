@@ -26,6 +26,8 @@ CONFLICTS = 5
 
 EXPIRED = "logweir:expired"
 """The counter of records that have expired, all classes together."""
+ERASED = "logweir:erased"
+"""The counter of records that were erased (flows/erasure)."""
 
 
 def expired_of(retention: str) -> str:

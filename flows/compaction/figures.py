@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from flows.compaction.execute import EXPIRED, expired_of
+from flows.compaction.execute import ERASED, EXPIRED, expired_of
 from flows.compaction.files import Partition
 from flows.compaction.rewrite import read
 from flows.compaction.view import View
@@ -68,6 +68,8 @@ class Figures:
     deleted: int = 0
     """Records that have expired since there is an archive."""
     deleted_by_class: dict[str, int] = field(default_factory=dict)
+    erased: int = 0
+    """Records that were erased, by `logweir erase`."""
     foreign: int = 0
     """Files under classes that aren't logweir's, which are left alone."""
 
@@ -83,9 +85,10 @@ class Figures:
         oldest = [each.oldest for each in self.kept.values() if each.oldest is not None]
         return {
             "version": self.version,
-            "total": self.retained + self.deleted,
+            "total": self.retained + self.deleted + self.erased,
             "retained": self.retained,
             "deleted": self.deleted,
+            "erased": self.erased,
             "bytes": sum(each.bytes for each in self.kept.values()),
             "files": sum(each.files for each in self.kept.values()),
             "oldest": min(oldest, default=None),
@@ -115,7 +118,7 @@ def figures(view: View, classes: Iterable[str]) -> Figures:
             oldest = _oldest(partition.day, each.first)
             kept[partition.retention].add(partition, each.rows or 0, each.size, 1, oldest)
     found.kept = kept
-    found.deleted = view.counter(EXPIRED)
+    found.deleted, found.erased = view.counter(EXPIRED), view.counter(ERASED)
     found.deleted_by_class = {name: view.counter(expired_of(name)) for name in kept}
     found.foreign = len(list(view.foreign))
     return found

@@ -12,6 +12,7 @@ from flows.compaction.decide import Decider
 from flows.compaction.execute import Compactor
 from flows.compaction.view import View
 from flows.config import Flow
+from flows.holding import LegalHolds
 from logweir.errors import LogweirError
 from sinks.archive import MISSING
 from sinks.archive_stores import Store
@@ -53,7 +54,8 @@ def compactor_of(
     settings = archive.retention
     view = View(settings.archive.store(), program)
     decider = Decider(settings, archive.layout)
-    return Compactor(view, decider, settings.compaction.target_size, clock, stopping, merge=merge)
+    holds = LegalHolds(settings.hold, archive.layout)
+    return Compactor(view, decider, settings.compaction.target_size, clock, stopping, holds, merge=merge)
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from flows.archiving import FlowArchive
 from flows.compaction.opened import in_words
+from flows.explain import holds_text
+from flows.holding import LegalHolds
 from flows.matching import Matcher
 from flows.search.answer import Search
 from flows.search.newest import Row
@@ -115,6 +117,7 @@ class Lines:
         self._decode = Decoder(projection, final=False)
         self._pretty = Pretty(projection.getter, colours, dated=True)
         self._kept = kept
+        self._holds = LegalHolds(archive.retention.hold, archive.layout)
 
     def __call__(self, rows: list[Row]) -> bytes:
         """Return the lines of some records."""
@@ -125,8 +128,22 @@ class Lines:
         for at, record in zip(batch.offsets, batch.records, strict=True):
             lines[at] = self._pretty.line(record, rows[at].key.moment / 1e6)
         if self._kept:
-            lines = [f"{line}\n    {_kept(row)}" for line, row in zip(lines, rows, strict=True)]
+            held = self._held(rows)
+            lines = [
+                f"{line}\n    {_kept(row)}{holds_text(names)}"
+                for line, row, names in zip(lines, rows, held, strict=True)
+            ]
         return "".join(f"{line}\n" for line in lines).encode()
+
+    def _held(self, rows: list[Row]) -> list[list[str]]:
+        """Return the holds of each record."""
+        import pyarrow as pa
+
+        found: list[list[str]] = [[] for _ in rows]
+        for name, places in self._holds.by_name(pa.array([row.raw for row in rows], pa.binary())).items():
+            for place in places:
+                found[place].append(name)
+        return found
 
 
 def _kept(row: Row) -> str:

@@ -27,6 +27,8 @@ BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 30.0
 STABLE_SECONDS = 60.0
 """A dataflow that ran this long starts over with the shortest backoff."""
+_UNWRITABLE_SECONDS = 30.0
+"""After a recovery store could not be written, before it is tried again."""
 KILL_SECONDS = 10.0
 """Beyond `stop_timeout`, before a worker that doesn't end is killed."""
 
@@ -48,6 +50,8 @@ class Cluster:
         self._started = 0.0
         self._attempts = 0
         self._start_at: float | None = None
+        self._change_at = 0.0
+        """Before then changed settings are not brought in, since their seats could not be written."""
         self._stopping = False
         self._stop_by: float | None = None
         self._restart_reason = ""
@@ -85,7 +89,7 @@ class Cluster:
                 self._assignment = assign(flow, names, self._assignment.workers)
             except LogweirError as error:
                 self._tell("flow.failed", "error", reason=str(error))
-                self._start_at = time.monotonic() + MAX_BACKOFF_SECONDS
+                self._start_at = time.monotonic() + _UNWRITABLE_SECONDS
                 return
             self._wanted = None
         count = self._assignment.workers
@@ -102,6 +106,9 @@ class Cluster:
             )
             for number in range(count)
         ]
+        if self._stopping:
+            # The signal came while they were started, and has reached only those before.
+            self._terminate()
 
     def tend(self, now: float) -> bool:
         """Look after the processes; False once there is nothing left to do."""
@@ -110,8 +117,7 @@ class Cluster:
         if self._start_at is not None:
             if self._stopping:
                 return False
-            # Other settings may mend what it has crashed of.
-            if now >= self._start_at or self._wanted is not None:
+            if now >= self._start_at:
                 self.start()
             return True
         codes = [worker.process.poll() for worker in self._workers]
@@ -135,13 +141,22 @@ class Cluster:
         One that was being stopped runs again then, and one that could not be used is tried again.
         """
         self._wanted = (flow, tuple(names))
+        self._change_at = 0.0
         if self._over and self.result:
             self.result = 0
             self._over = False
             self._start_at = time.monotonic()
+        elif self._start_at is not None:
+            # Other settings may mend what it has crashed of.
+            self._start_at = time.monotonic()
         elif self._stopping:
             self._stopping = False
             self._restart_reason = "it is wanted again"
+
+    @property
+    def is_stopping(self) -> bool:
+        """Tell whether it ends, or has ended, because it was told to."""
+        return self._stopping
 
     def stop(self, *, at_once: bool) -> None:
         """End the workers: their sources first, or the processes at once."""
@@ -174,7 +189,7 @@ class Cluster:
         if unable:
             self._restart(f"settings could not be swapped: {unable}")
         elif not self._stage:
-            if self._wanted is not None and self._reached("ready"):
+            if self._wanted is not None and self._reached("ready") and time.monotonic() >= self._change_at:
                 self._change(*self._wanted)
         elif self._reached(self._stage, self._assignment.revision):
             if self._stage == "prepared":
@@ -196,11 +211,18 @@ class Cluster:
         if reasons:
             self._restart(f"changed: {', '.join(reasons)}")
             return
+        if changes:
+            try:
+                # Before any worker knows of them, so that after a crash each limiter finds its own state.
+                remember(present.recovery, seatings)
+            except OSError as error:
+                reason = f"recovery.directory {present.recovery}: {error.strerror}: make it writable, or set another"
+                self._tell("flow.failed", "error", stream=self._label, reason=reason)
+                self._change_at = time.monotonic() + _UNWRITABLE_SECONDS
+                return
         self._wanted = None
         self._assignment = replace(present, flow=flow, seatings=seatings, revision=present.revision + bool(changes))
         if changes:
-            # Before any worker knows of them, so that after a crash each limiter finds its own state.
-            remember(present.recovery, seatings)
             self._order(Prepare(flow, seatings, self._assignment.revision))
             self._stage = "prepared"
 
@@ -233,7 +255,9 @@ class Cluster:
             self.result = int(any(code not in {0, -signal.SIGTERM} for code in codes))
             return False
         # What could not be delivered in time, and told so, is sent again from the recorded position.
-        if self._restart_reason and all(code in {0, -signal.SIGTERM, EXIT_UNDELIVERED} for code in codes):
+        # Where one of several has told so, the others have ended by that too.
+        in_order = EXIT_UNDELIVERED in codes or all(code in {0, -signal.SIGTERM} for code in codes)
+        if self._restart_reason and in_order:
             self._tell("flow.restarted", "info", stream=self._label, reason=self._restart_reason)
             self._start_at = now
             return True

@@ -87,7 +87,8 @@ class Supervisor:
             time.sleep(_TICK_SECONDS)
         self._end_server()
         self._display.close(self.report())
-        return max(cluster.result for cluster in self._clusters)
+        # There is none left if the only one could not be made.
+        return max((cluster.result for cluster in self._clusters), default=1)
 
     def report(self) -> dict[str, Any]:
         """Return the ledgers and figures of every destination, all workers added up."""
@@ -114,6 +115,11 @@ class Supervisor:
     def _tend(self) -> bool:
         """Look after every dataflow, also after those behind one that runs."""
         now = time.monotonic()
+        if self._signals:
+            # Those that began, or were wanted again, just as the signal came.
+            for cluster in [*self._clusters, *self._leaving]:
+                if not cluster.is_stopping:
+                    cluster.stop(at_once=False)
         running = any([cluster.tend(now) for cluster in self._clusters])  # noqa: C419
         for cluster in [each for each in self._leaving if not each.tend(now)]:
             self._leaving.remove(cluster)

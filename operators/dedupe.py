@@ -1,10 +1,14 @@
-"""Deduplication: of the records of one key, the first passes, and then none for the length of a window."""
+"""Deduplication: of the records of one key, the first passes, and then none for the length of a window.
+
+Partitions are read one further than another, so a key's windows come in any order of time. Some of each are remembered:
+else two partitions that are a window apart would end each other's, and every record of both would pass.
+"""
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -15,6 +19,8 @@ from operators.watermark import Watermark
 OVER_KEYS = "dedupe: key forgotten"
 _FORGOTTEN = 100
 """Where there is no room for a new key, one in so many is forgotten: to look for the oldest for each takes long."""
+_WINDOWS = 8
+"""Of one key that are remembered, the newest ones. Of lateness (60 s) in windows of 10 s there are seven."""
 
 
 @dataclass(slots=True)
@@ -25,6 +31,8 @@ class _Seen:
     """How many did not, and were not told of yet."""
     told: int = 0
     """How often was told of them."""
+    older: tuple[_Seen, ...] = ()
+    """The key's windows before this one, from the oldest on."""
 
 
 class DedupeState:
@@ -56,10 +64,30 @@ class DedupeState:
             seen.dropped += count
             return 0
         if seen is not None:
-            self._end(key)
-        elif len(self._seen) >= self._max_keys:
+            return self._take_apart(key, seen, second, count)
+        if len(self._seen) >= self._max_keys:
             self._forget(max(1, self._max_keys // _FORGOTTEN))
         self._seen[key] = _Seen(second, count - 1)
+        return 1
+
+    def _take_apart(self, key: str, newest: _Seen, second: int, count: int) -> int:
+        """Return what `take` does of a key whose newest window is another than that of these records."""
+        for each in newest.older:
+            if abs(second - each.first) < self._window:
+                each.dropped += count
+                return 0
+        windows = sorted([*newest.older, newest, _Seen(second, count - 1)], key=lambda each: each.first)
+        open_from = self._watermark.reached - self._window - self._lateness
+        kept = [each for each in windows[:-1] if each.first > open_from][1 - _WINDOWS :]
+        for each in windows[: len(windows) - 1 - len(kept)]:
+            self._tell(key, each)
+        if windows[-1] is not newest:
+            # What comes late for it is told of by itself, as another part.
+            self._tell(key, newest)
+            newest.older = ()
+            del self._seen[key]
+            self._seen[key] = windows[-1]
+        windows[-1].older = tuple(kept)
         return 1
 
     def take_all(self, asks: Sequence[Ask]) -> list[int]:
@@ -92,10 +120,11 @@ class DedupeState:
     def told(self) -> list[Suppressed]:
         """Return what was dropped so far, and count anew; for when nothing more may come."""
         told, self._ended = self._ended, []
-        for key, seen in self._seen.items():
-            if seen.dropped:
-                told.append(self._suppressed(key, seen))
-                seen.dropped, seen.told = 0, seen.told + 1
+        for key, newest in self._seen.items():
+            for seen in (*newest.older, newest):
+                if seen.dropped:
+                    told.append(self._suppressed(key, seen))
+                    seen.dropped, seen.told = 0, seen.told + 1
         return told
 
     def configure(self, settings: int, lateness: float, max_keys: int) -> list[Suppressed]:
@@ -106,9 +135,14 @@ class DedupeState:
         return ended
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a copy as plain values, for a snapshot."""
-        columns = [[each.first, each.dropped, each.told] for each in self._seen.values()]
-        seen = (packed(self._seen), array("q", chain.from_iterable(columns)).tobytes())
+        """Return a copy as plain values, for a snapshot: each key as often as it has windows, the newest last."""
+        keys: Collection[str] = self._seen
+        windows: Collection[_Seen] = self._seen.values()
+        if any([each.older for each in windows]):  # noqa: C419  quicker for many keys
+            keys = [key for key, newest in self._seen.items() for _ in range(1 + len(newest.older))]
+            windows = [each for newest in self._seen.values() for each in (*newest.older, newest)]
+        columns = [[each.first, each.dropped, each.told] for each in windows]
+        seen = (packed(keys), array("q", chain.from_iterable(columns)).tobytes())
         return {"version": 2, "seen": seen, "ended": list(self._ended), "watermark": self._watermark.to_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -116,7 +150,11 @@ class DedupeState:
         if state["version"] > 1:
             keys, columns = state["seen"]
             found = iter(numbers("q", columns))
-            self._seen = {key: _Seen(*each) for key, *each in zip(unpacked(keys), found, found, found, strict=True)}
+            for key, *each in zip(unpacked(keys), found, found, found, strict=True):
+                older = self._seen.get(key)
+                self._seen[key] = newest = _Seen(*each)
+                if older is not None:
+                    newest.older, older.older = (*older.older, older), ()
         else:
             self._seen = {key: _Seen(*each) for key, *each in state["seen"]}
         self._ended = list(state["ended"])
@@ -131,9 +169,14 @@ class DedupeState:
             self.notices[OVER_KEYS] += len(oldest)
 
     def _end(self, key: str) -> None:
-        seen = self._seen.pop(key)
+        newest = self._seen.pop(key)
+        for seen in (*newest.older, newest):
+            self._tell(key, seen)
+
+    def _tell(self, key: str, seen: _Seen) -> None:
         if seen.dropped:
             self._ended.append(self._suppressed(key, seen))
+            seen.dropped, seen.told = 0, seen.told + 1
 
     def _suppressed(self, key: str, seen: _Seen) -> Suppressed:
         return Suppressed(key, seen.first, self._window, seen.dropped, seen.told)

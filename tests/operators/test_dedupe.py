@@ -17,12 +17,12 @@ def state(lateness: float = 5.0, max_keys: int = 100) -> DedupeState:
 
 def reference(asks: list[tuple[str, int]]) -> list[bool]:
     """Return which records pass: the specification, written as plainly as it can be."""
-    first: dict[str, int] = {}
+    first: dict[str, list[int]] = {"a": [], "b": [], "c": []}
     passed = []
     for key, second in asks:
-        new = key not in first or abs(second - first[key]) >= WINDOW
+        new = all(abs(second - each) >= WINDOW for each in first[key])
         if new:
-            first[key] = second
+            first[key].append(second)
         passed.append(new)
     return passed
 
@@ -61,6 +61,26 @@ def test_every_drop_is_told_once(asks: list[tuple[str, int]], silence: bool) -> 
     told += seen.read_until("0", START + 1000, START + 1000)
     assert sum(each.records for each in told) == dropped
     assert seen.told() == []
+
+
+def test_partitions_that_are_apart() -> None:
+    """Partitions that are read a window apart and more don't end each other's windows: of each one record passes."""
+    seen = state()
+    moments = [second + back for second in (START, START + 1, START + 2) for back in (300, 0, 100, 200)]
+    assert sum(seen.take("a", moment, 1) for moment in moments) == 4
+    assert {each.start: each.records for each in seen.told()} == dict.fromkeys(range(START, START + 301, 100), 2)
+
+
+def test_a_key_that_never_ends_has_some_windows() -> None:
+    """Of a key that comes without end, the windows that can still get something are remembered, and a few at most."""
+    seen = state()
+    for number in range(200):
+        assert seen.take("a", START + WINDOW * number, 1) == 1
+    assert len(seen.to_dict()["seen"][1]) == 8 * 3 * 8
+    assert seen.take("a", START + WINDOW * 199 - 1, 1) == 0
+    seen.read_until("0", START + WINDOW * 199, START + WINDOW * 199)
+    assert seen.take("a", START + WINDOW * 200, 1) == 1
+    assert len(seen.to_dict()["seen"][1]) == 3 * 3 * 8
 
 
 def test_a_group_passes_one() -> None:

@@ -179,7 +179,10 @@ class LimiterStep(StatefulBatchLogic[Question | Progress, Item, dict[str, Any]])
         return question._replace(notices=notices)
 
     def _told(self) -> list[Item]:
-        return [] if self._state is None else self._summary(self._state.told())
+        if self._state is None or not self._origin:
+            # Nothing has come since the recovery, so nobody is known to tell it; what the windows have dropped stays.
+            return []
+        return self._summary(self._state.told())
 
     def _summary(self, suppressed: list[Suppressed]) -> list[Item]:
         if self._place is None or not (self._place.rule.summarise and suppressed and self._origin):

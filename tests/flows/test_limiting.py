@@ -123,3 +123,17 @@ def test_the_state_of_a_limiter_that_is_gone_is_thrown_away(monkeypatch: Any) ->
     assert step.notify_at() is not None
     monkeypatch.setattr("flows.limiting._GONE_SECONDS", 0.0)
     assert step.on_notify() == ([], StatefulBatchLogic.DISCARD)
+
+
+def test_a_summary_waits_for_who_can_tell_it() -> None:
+    """A bucket that goes on after a crash, and gets nothing before the flow ends, keeps what it has to tell."""
+    slot = Slot(Place(0, rule(summarise=True), "tag"))
+    step = slot.step()
+    assert ask(step, 12) == 10
+    recovered = slot.step(step.snapshot())
+    assert recovered.on_eof() == ([], StatefulBatchLogic.RETAIN)
+    again = slot.step(recovered.snapshot())
+    assert ask(again, 1) == 0
+    ((told,), _) = again.on_eof()
+    assert isinstance(told, Summary)
+    assert [each.records for each in told.suppressed] == [3]

@@ -8,8 +8,8 @@ from pathlib import Path
 LOOK_SECONDS = 0.25
 """How often to look. What is found has to be the same at the next look, so that a file half written is left alone."""
 
-_Mark = tuple[int, int, int, int]
-"""Device, inode, time of the last change in nanoseconds, size."""
+_Mark = tuple[int, int, int, int, int]
+"""Device, inode, times of the last change to the content and to anything, in nanoseconds, size."""
 
 
 class FlowFile:
@@ -58,4 +58,4 @@ class FlowFile:
             return None
         if not stat.S_ISREG(found.st_mode):
             return None
-        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size

@@ -100,3 +100,16 @@ def test_a_pipe_is_read_once(tmp_path: Path, looks: Iterator[float]) -> None:
     file = FlowFile(path)
     assert not file.is_regular
     assert not settled(file, looks)
+
+
+def test_made_readable(path: Path, looks: Iterator[float]) -> None:
+    """A file that could not be read is looked at again once its rights have changed; so is one with its old time."""
+    file = FlowFile(path)
+    file.read()
+    path.chmod(0o600)
+    assert settled(file, looks)
+    file.read()
+    times = path.stat()
+    path.write_text("two")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert settled(file, looks)

@@ -44,6 +44,8 @@ class Hit(NamedTuple):
 _State = frozenset[tuple[int, int]]
 """For each path that may still lead somewhere, how many of its segments are passed."""
 _CACHE_LIMIT = 10_000
+_CACHED_KEY = 128
+"""Bytes; longer keys are not remembered, since they could fill the memory."""
 
 
 class Paths:
@@ -92,7 +94,7 @@ class Paths:
         known = self._known.get((state, key))
         if known is None:
             known = self._follow(state, key)
-            if len(self._known) < _CACHE_LIMIT:
+            if len(self._known) < _CACHE_LIMIT and len(key) <= _CACHED_KEY:
                 self._known[state, key] = known
         return known
 

@@ -14,6 +14,7 @@ from logweir.errors import LogweirError
 from operators.decode import Decoder
 from operators.formats import ECS, LOGWEIR, OTEL, TEXT
 from operators.projection import Projection
+from operators.redact_paths import Paths
 from tests.operators.redact_support import ALL, hidden, redacted, redactor
 
 KEY = "0123456789abcdef"
@@ -283,3 +284,14 @@ def test_too_large_patterns(monkeypatch: pytest.MonkeyPatch) -> None:
         patched.setattr("operators.patterns.OPTIONS.max_mem", 1 << 20)
         with pytest.raises(LogweirError, match="redact: the patterns are too large together"):
             redactor(patterns=many)
+
+
+def test_keys_do_not_fill_the_memory() -> None:
+    """What is remembered of keys is bounded in their number and their length."""
+    paths = Paths(["**.secret"])
+    for number in range(20_000):
+        raw = b'{"%d%b":1,"secret":2}' % (number, b"x" * (number % 400))
+        assert len(list(paths.find(raw, lambda _path, _value: True))) == 1
+    known = paths._known
+    assert len(known) <= 10_000
+    assert max(len(key) for _, key in known) <= 128

@@ -150,9 +150,9 @@ class DedupeState:
         if state["version"] > 1:
             keys, columns = state["seen"]
             found = iter(numbers("q", columns))
-            for key, *each in zip(unpacked(keys), found, found, found, strict=True):
+            for key, first, dropped, told in zip(unpacked(keys), found, found, found, strict=True):
                 older = self._seen.get(key)
-                self._seen[key] = newest = _Seen(*each)
+                self._seen[key] = newest = _Seen(first, dropped, told)
                 if older is not None:
                     newest.older, older.older = (*older.older, older), ()
         else:

@@ -181,6 +181,8 @@ def run_flow_tests(flows: tuple[Path, ...], *, as_json: bool) -> None:
     loaded = [(flow, load(flow).flow) for flow in flows]
     failed, listed = 0, []
     for place, flow in loaded:
+        if not flow.tests and not as_json:
+            click.echo(f"{place}: holds no tests")
         for result in run_tests(flow):
             failed += bool(result.differences)
             listed.append({"file": str(place), "name": result.name, "differences": result.differences})
@@ -191,7 +193,7 @@ def run_flow_tests(flows: tuple[Path, ...], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"ok": not failed, "tests": listed}, indent=2))
     else:
-        click.echo(f"{len(listed)} tests, {failed} failed")
+        click.echo(f"{len(listed)} test{'' if len(listed) == 1 else 's'}, {failed} failed")
     if failed:
         sys.exit(1)
 

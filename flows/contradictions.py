@@ -78,6 +78,13 @@ def _tests(document: Document) -> Iterator[Finding]:
         return
     places = [("rules",), *(("destinations", name, "rules") for name in destinations)]
     rules = {name for place in places for name, _ in _names(document, place)}
+    # What `when` and `sampling` drop is counted by these names.
+    rules |= {
+        f"{name}: {short}"
+        for name, each in destinations.items()
+        for short in ("when", "sampling")
+        if isinstance(each, dict) and each.get(short)
+    }
     known = [name for name, each in destinations.items() if isinstance(each, dict) and each.get("enabled") is not False]
     for index, test in enumerate(tests):
         if not isinstance(test, dict):

@@ -39,4 +39,7 @@ class FlowTest(StrictModel):
         if self.expect is None and self.rule is None and self.destinations is None and self.delivered is None:
             msg = "expects nothing: needs expect, rule, destinations or delivered"
             raise ValueError(msg)
+        if self.rule is not None and self.expect in ("delivered", "rejected"):
+            msg = f"contradicts itself: no rule drops what is {self.expect}; leave out rule, or expect"
+            raise ValueError(msg)
         return self

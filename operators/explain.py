@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from logweir.record import LevelTable
+from operators.branches import tests_of
 from operators.projection import Projection
 from operators.rule_models import (
     BaseRule,
     CategoryRule,
+    Condition,
     DedupeRule,
     FieldRule,
     LevelRule,
@@ -59,7 +61,8 @@ class Verdict:
     def __str__(self) -> str:
         if self.rule is None:
             return f"passes: {self.reason}"
-        priority = f" (priority {self.rule.priority})" if self.rule.priority or self.outcome == "kept" else ""
+        told = (self.rule.priority or self.outcome == "kept") and not isinstance(self.rule, WhenRule)
+        priority = f" (priority {self.rule.priority})" if told else ""
         return f"{self.outcome} by '{self.rule.name}'{priority}: {self.reason}"
 
 
@@ -104,7 +107,7 @@ def _limit(rule: BaseRule, projection: Projection, record: Any) -> str:
 
 
 def _counted_with(fields: Sequence[str], projection: Projection, record: Any) -> str:
-    values = [f"{field} {_shown(projection.getter(field)(record))}" for field in fields]
+    values = [f"{field} {_found(projection.getter(field)(record))}" for field in fields]
     return f" of {' and '.join(values)}" if values else ""
 
 
@@ -133,9 +136,9 @@ def _reason(  # noqa: PLR0911  one for each type of rule
 
 def _unmet(rule: WhenRule, projection: Projection, record: Any) -> str:
     """Return what a destination's `when` asks for and the record doesn't have."""
-    asked = [f"{each.field} {each.operator} {_shown(each.value)}" for each in rule.conditions]
-    found = [f"{each.field} is {_shown(projection.getter(each.field)(record))}" for each in rule.conditions]
-    return f"{', '.join(found)}, and it takes {' and '.join(asked)}"
+    tests = tests_of(rule.conditions, projection.getter)
+    unmet = [each for each, test in zip(rule.conditions, tests, strict=True) if not test(record)]
+    return "; ".join(_field_reason(each, False, projection.getter(each.field)(record)) for each in unmet)
 
 
 def _level_reason(rule: LevelRule, matched: bool, projection: Projection, record: Any) -> str:
@@ -160,7 +163,7 @@ def _normalised(raw: Any, projection: Projection) -> str | None:
         return None
 
 
-def _field_reason(rule: FieldRule, matched: bool, value: Any) -> str:
+def _field_reason(rule: Condition, matched: bool, value: Any) -> str:
     wanted = _shown(rule.value)
     match rule.operator:
         case "exists":
@@ -207,6 +210,10 @@ def _sample_reason(rule: SampleRule, projection: Projection, record: Any, identi
         trace_id = projection.getter("trace.traceId")(record)
         key, what = (trace_id, "trace id") if isinstance(trace_id, str) and trace_id else (identity, "id")
     return f"outside the sample of {share}, by its {what} {_shown(key)}"
+
+
+def _found(value: Any) -> str:
+    return "missing" if value is None else _shown(value)
 
 
 def _shown(value: Any) -> str:

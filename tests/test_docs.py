@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 from flows.cli import main
 from flows.config import LoadedFlow, load
 from sinks import SINKS, load_sink
+from tests.flowing import COMMAND
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -116,6 +118,19 @@ def test_links(page: Path) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.*)$", place.read_text(), re.MULTILINE)
             assert anchor in {heading.lower().replace(" ", "-").replace("`", "") for heading in headings}, anchor
+
+
+@pytest.mark.parametrize(
+    ("page", "command"), [("limits", "run"), ("redaction", "run"), ("routing", "explain"), ("flow-tests", "test")]
+)
+def test_said(page: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a page says that a command says of its first flow and its records is what it says."""
+    path = ROOT / "docs" / f"{page}.md"
+    monkeypatch.chdir(tmp_path)
+    Path("flow.yaml").write_text(blocks(path, "yaml")[0])
+    records = blocks(path, "json")[0] if blocks(path, "json") else ""
+    done = subprocess.run([*COMMAND, command, "flow.yaml"], input=records, capture_output=True, text=True, check=False)
+    assert done.stdout == blocks(path, "text")[0]
 
 
 def test_explain(tmp_path: Path) -> None:

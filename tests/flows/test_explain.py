@@ -167,7 +167,7 @@ def test_reasons() -> None:
             "type: rate, max_per_minute: 5, max_per_hour: 70, by: [context.service, level]",
             "5 a minute, 70 a hour of context.service shop and level error",
         ),
-        ("type: rate, max_per_second: 5, by: context.host", "5 a second of context.host null"),
+        ("type: rate, max_per_second: 5, by: context.host", "5 a second of context.host missing"),
         ("type: dedupe, window: 1m, by: context.service", "one in 60 s of context.service shop"),
     ],
 )

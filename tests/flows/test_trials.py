@@ -98,6 +98,7 @@ def test_each_test_begins_anew() -> None:
         ({"record": INFO, "destinations": ["scren"]}, "'scren' is no enabled destination of this flow; did you mean"),
         ({"record": INFO, "delivered": {"nobody": 1}}, "'nobody' is no enabled destination"),
         ({"record": INFO}, "expects nothing"),
+        ({"record": INFO, "expect": "delivered", "rule": "No debug"}, "no rule drops what is delivered"),
         ({"expect": "dropped"}, "needs either record or records"),
     ],
 )
@@ -117,13 +118,29 @@ def test_command(tmp_path: Path) -> None:
     bad.write_text(json.dumps({**FLOW, "tests": [passing, failing]}))
     wrong.write_text(json.dumps({**FLOW, "tests": [{"name": "x"}]}))
     done = CliRunner().invoke(main, ["test", str(good)])
-    assert (done.exit_code, done.output) == (0, f"{good}: debug goes: ok\n1 tests, 0 failed\n")
+    assert (done.exit_code, done.output) == (0, f"{good}: debug goes: ok\n1 test, 0 failed\n")
     done = CliRunner().invoke(main, ["test", str(good), str(bad)])
     assert done.exit_code == 1
     assert f"{bad}: debug stays: FAILED\n  screen: expected 1 delivered, found 1 dropped by 'No debug'\n" in done.output
     done = CliRunner().invoke(main, ["test", str(bad), "--json"])
     assert (done.exit_code, json.loads(done.output)["ok"]) == (1, False)
     assert CliRunner().invoke(main, ["test", str(wrong)]).exit_code == 2
+    good.write_text(json.dumps(FLOW))
+    assert CliRunner().invoke(main, ["test", str(good)]).output == f"{good}: holds no tests\n0 tests, 0 failed\n"
+
+
+def test_the_short_forms_are_rules_too() -> None:
+    """A test can name what a destination's `when` or `sampling` drops, as it is counted."""
+    short = {"when": [{"field": "category", "operator": "eq", "value": "audit"}], "sampling": {"rate": 0}}
+    audit = {"type": "file", "path": "./audit.ndjson", **short}
+    tests = [
+        {"name": "a", "record": {}, "rule": "audit: when", "destinations": ["screen"]},
+        {"name": "b", "record": {"category": "audit"}, "rule": "audit: sampling", "destinations": ["screen"]},
+    ]
+    flow = {**FLOW, "destinations": {"screen": {"type": "console"}, "audit": audit}, "tests": tests}
+    assert [result.differences for result in run_tests(load(json.dumps(flow)).flow)] == [[], []]
+    with pytest.raises(ConfigError, match="'screen: when' is no rule"):
+        load(json.dumps({**flow, "tests": [{"name": "c", "record": {}, "rule": "screen: when"}]}))
 
 
 def test_samples_with_a_target() -> None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
-
-from msgspec import UNSET, UnsetType
 
 MAX_DEPTH = 12
 """Objects and lists within each other, after which comes JSON text: parsers of protobuf stop at about 30 of these."""
@@ -23,18 +21,14 @@ ATTRIBUTE = "\x32"
 _KEY, _VALUE = "\x0a", "\x12"
 _STRING, _BOOL, _INT, _DOUBLE, _ARRAY, _KVLIST = "\x0a", "\x10", "\x18", "\x21", "\x2a", "\x32"
 _ITEM = "\x0a"
+_TRUE, _FALSE = f"{_BOOL}\x01", f"{_BOOL}\x00"
 
 _SEVEN_BITS = 0x7F
 _UINT64 = (1 << 64) - 1
 _VARINT_BITS = 70
-_LONG = 1024
-"""Bytes: longer texts seldom share a length."""
-_HEADS_LIMIT = 20_000
-"""Bounds the memory of a group's names, whatever records hold: about 3 MB."""
-_INTEGERS_LIMIT = 10_000
-_DOUBLE_BYTES = 9
-_DOUBLE_HEAD = -1 << 62
-_double = struct.Struct("<d").pack
+_SMALL = 1024
+"""Numbers below this one are written beforehand."""
+double = struct.Struct("<d").pack
 
 
 def wire(text: str) -> str:
@@ -53,7 +47,7 @@ def wired(value: Any) -> Any:
     return value
 
 
-def _varint(number: int) -> str:
+def _written(number: int) -> str:
     text = ""
     while number > _SEVEN_BITS:
         text += chr(number & _SEVEN_BITS | 0x80)
@@ -61,12 +55,20 @@ def _varint(number: int) -> str:
     return text + chr(number)
 
 
-_SMALL = [_varint(number) for number in range(_LONG)]
+_NUMBERS = [_written(number) for number in range(_SMALL)]
+_MORE = [chr(bits | 0x80) for bits in range(_SEVEN_BITS + 1)]
+"""Seven bits with more behind them."""
 
 
 def varint(number: int) -> str:
     """Return a number as the wire has it, seven bits a byte; a negative one in two's complement of 64 bits."""
-    return _SMALL[number] if 0 <= number < _LONG else _varint(number & _UINT64)
+    if number < 0:
+        number &= _UINT64
+    text = ""
+    while number >= _SMALL:
+        text += _MORE[number & _SEVEN_BITS]
+        number >>= 7
+    return text + _NUMBERS[number]
 
 
 def field(tag: str, content: str) -> str:
@@ -79,18 +81,9 @@ def fixed64(number: int) -> str:
     return number.to_bytes(8, "little").decode("latin-1")
 
 
-class _Integers(dict[int, str]):
-    """AnyValues of whole numbers: those of logs are few, and come again."""
-
-    def __missing__(self, number: int) -> str:
-        fits = MIN_INT64 <= number <= MAX_INT64
-        made = _INT + varint(number) if fits else field(_STRING, str(number))
-        if len(self) < _INTEGERS_LIMIT:
-            self[number] = made
-        return made
-
-
-_INTEGERS = _Integers()
+def integer(number: int) -> str:
+    """Return a whole number as an AnyValue; one of more than 64 bits is text."""
+    return _INT + varint(number) if MIN_INT64 <= number <= MAX_INT64 else field(_STRING, str(number))
 
 
 def any_value(value: Any, depth: int = 0) -> str:
@@ -104,11 +97,11 @@ def any_value(value: Any, depth: int = 0) -> str:
     if kind is str:
         made = field(_STRING, value)
     elif kind is int:
-        made = _INTEGERS[value]
+        made = integer(value)
     elif kind is float:
-        made = _DOUBLE + _double(value).decode("latin-1")
+        made = _DOUBLE + double(value).decode("latin-1")
     elif kind is bool:
-        made = _BOOL + ("\x01" if value else "\x00")
+        made = _TRUE if value else _FALSE
     elif value is None:
         made = ""
     elif depth >= MAX_DEPTH:
@@ -130,79 +123,6 @@ def key_value(name: str, value: Any, depth: int = 0) -> str:
 def _key(name: str) -> str:
     # What is empty is left out, as any other field of text.
     return field(_KEY, name) if name else ""
-
-
-class _Heads(dict[int, str]):
-    """What stands before the text of an attribute, by the text's length: tags, lengths and the attribute's name.
-
-    A negative key `~n` gives what stands before any other AnyValue of n bytes, `_DOUBLE_HEAD` what stands before the
-    eight bytes of a double.
-    """
-
-    def __init__(self, name: str, owner: Names) -> None:
-        super().__init__()
-        self._key, self._owner = _key(name), owner
-
-    def __missing__(self, length: int) -> str:
-        if length == _DOUBLE_HEAD:
-            size, text = _DOUBLE_BYTES, _DOUBLE
-        elif length < 0:
-            size, text = ~length, ""
-        else:
-            text = _STRING + varint(length)
-            size = len(text) + length
-        start = f"{self._key}{_VALUE}{varint(size)}"
-        head = f"{ATTRIBUTE}{varint(len(start) + size)}{start}{text}"
-        if size < _LONG:
-            self._owner.admit()
-            self[length] = head
-        return head
-
-
-class Names(dict[str, _Heads]):
-    """What stands before the attributes of a group, by the names of its members: made once for each.
-
-    Args:
-        prefix: Stands before each name.
-        renamed: Names in place of these.
-    """
-
-    def __init__(self, prefix: str = "", renamed: dict[str, str] | None = None) -> None:
-        super().__init__()
-        self._prefix, self._renamed, self._count = prefix, renamed or {}, 0
-
-    def __missing__(self, name: str) -> _Heads:
-        self.admit()
-        made = self[name] = _Heads(self._renamed.get(name, self._prefix + name), self)
-        return made
-
-    def admit(self) -> None:
-        """Count one more, and start anew when there are too many."""
-        self._count += 1
-        if self._count > _HEADS_LIMIT:
-            self.clear()
-            self._count = 0
-
-
-def write_attributes(parts: list[str], groups: Iterable[tuple[Names, dict[str, Any] | UnsetType]]) -> None:
-    """Add attributes to the parts of a record.
-
-    Args:
-        parts: What a record is joined of.
-        groups: Names and values, both wire text, with what writes the names.
-    """
-    for heads, members in groups:
-        if members is UNSET:
-            continue
-        for name, value in members.items():
-            kind = type(value)
-            if kind is str:
-                parts += heads[name][len(value)], value
-            elif kind is float:
-                parts += heads[name][_DOUBLE_HEAD], _double(value).decode("latin-1")
-            else:
-                made = _INTEGERS[value] if kind is int else any_value(value)
-                parts += heads[name][~len(made)], made
 
 
 def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from unittest.mock import patch
 
+from hypothesis import strategies as st
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from pydantic import TypeAdapter
 
@@ -102,7 +103,7 @@ def sent(*values: bytes, way: Way = "straight", layout: Format = LOGWEIR, **chan
     """Return what a server reads of each of these records, by one of the ways to write them."""
     changes["encoding"] = "json" if way == "json" else "protobuf"
     if way == "general":
-        with patch.object(ProtobufEncoder, "_straight", side_effect=ValueError):
+        with patch.object(ProtobufEncoder, "_is_native", return_value=False):
             pieces = _encoded(*values, layout=layout, **changes)
     else:
         pieces = _encoded(*values, layout=layout, **changes)
@@ -200,3 +201,69 @@ def rendered(value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict):
         return {name: rendered(each, depth + 1) for name, each in value.items()}
     return [rendered(each, depth + 1) for each in value] if isinstance(value, list) else value
+
+
+NAMES = st.sampled_from(["a", "b", "a.b", "", "é", "name", "exception.type", "user.id", "log.record.uid", "x" * 130])
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 300)
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8)
+    | st.sampled_from(["é" * 70, "\x00\x1b[31m", "\U0001f600", "x" * 127, "y" * 128, "z" * 16_384])
+)
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=2), max_leaves=5
+)
+
+
+def group(*names: str) -> st.SearchStrategy[Any]:
+    """Return an object with some of these members, and perhaps others; or something else."""
+    own = st.fixed_dictionaries({}, optional={name: VALUES | st.text(max_size=4) for name in names})
+    more = st.dictionaries(NAMES, VALUES, max_size=1)
+    return st.builds(lambda one, two: one | two, own, more) | VALUES
+
+
+RECORDS = st.builds(
+    lambda known, more: more | known,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "id": st.sampled_from(["1", "é", "", 5, None, [1]]),
+            "timestamp": st.sampled_from([*TIMES, *["x", "", None, [1], True, "1969-01-01T00:00:00Z"]]),
+            "level": st.sampled_from([*LEVELS, None, True, ["error"], 1.5]),
+            "message": st.text(max_size=9) | VALUES,
+            "category": st.just("http") | VALUES,
+            "context": group("service", "version", "environment", "host", "userId", "sessionId", "requestId"),
+            "metadata": group("status"),
+            "performance": group("duration"),
+            "error": group("name", "message", "stack"),
+            "user": group("id", "username", "name", "ip"),
+            "trace": st.fixed_dictionaries(
+                {},
+                optional={
+                    "traceId": st.sampled_from([TRACE, "0" * 32, "x" * 32, " " * 32, TRACE[1:], 5, None]),
+                    "spanId": st.sampled_from([SPAN, "0" * 16, "é" * 16, SPAN[:14] + "  ", ["a"]]),
+                    "parentSpanId": st.sampled_from([SPAN, "é", None]),
+                },
+            )
+            | VALUES,
+        },
+    ),
+    st.dictionaries(NAMES, VALUES, max_size=2),
+)
+USUAL = {
+    "id": "1",
+    "timestamp": "2026-11-01T10:00:00Z",
+    "level": "info",
+    "message": "m",
+    "context": {"service": "shop", "version": "1", "environment": "test", "host": "h", "requestId": "r"},
+    "metadata": {"status": 200, "ok": True, "rate": 0.5},
+    "trace": {"traceId": TRACE, "spanId": SPAN},
+}
+
+
+def text(record: dict[str, Any], *, escaped: bool) -> bytes:
+    """Return a record as JSON, with or without escapes of what isn't ASCII."""
+    return json.dumps(record, ensure_ascii=escaped).encode()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress, repeat
 from typing import Any, NamedTuple
 
@@ -113,17 +113,17 @@ class Limiters:
         if not any(batch.limiters):
             return None
         samples = self._samplers.ask(batch)
-        alike, kinds, groups = self._groups(batch, now)
+        columns, kinds, groups = self._groups(batch, now)
         if not (samples or groups):
             return None
         numbers = array("l")
         if samples and groups:
             number_of = {kind: number for number, kind in enumerate(kinds)}
-            numbers.extend(number_of.get(each, -1) for each in alike)
+            numbers.extend(number_of.get(each, -1) for each in zip(*columns, strict=True))
         self._asked += 1
-        self._held[self._asked] = _Held(batch, alike, kinds, len(groups) + bool(samples))
+        self._held[self._asked] = _Held(batch, columns, kinds, len(groups) + bool(samples))
         asked = Samples(len(batch), samples, numbers) if samples else None
-        until = batch.written[1] if batch.written else float(max((each[1] for each in alike), default=0))
+        until = batch.written[1] if batch.written else float(max((each[1] for each in kinds), default=0))
         partition = f"{batch.topic}-{batch.partition}"
         return Question(origin, self._asked, partition, until, groups, revision=self._revision, samples=asked)
 
@@ -139,8 +139,8 @@ class Limiters:
             self._samplers.tell(batch, rates)
         return batch
 
-    def _groups(self, batch: Batch, now: float) -> tuple[list[Any], list[Any], list[Group]]:
-        """Return, for the limiters that are no samplers: what tells each record's group, the same of each group, these.
+    def _groups(self, batch: Batch, now: float) -> tuple[list[Sequence[Any]], list[Any], list[Group]]:
+        """Return, for limiters that are no samplers: columns that tell each record's group, the groups' rows, and them.
 
         The first of the three are empty where there is no such limiter.
         """
@@ -154,8 +154,8 @@ class Limiters:
         bits = batch.limiters if not self.samplers else [each & self._bits for each in batch.limiters]
         none = [""] * len(rows) if self.samplers else []
         columns = [keys_of(rows, self._by[number]) if number in self._by else none for number in range(len(self.rules))]
-        alike = list(zip(bits, seconds, *columns, strict=True))
-        counts = Counter(alike)
+        alike: list[Sequence[Any]] = [bits, seconds, *columns]
+        counts = Counter(zip(*alike, strict=True))
         concerned, moments, *keys = zip(*counts, strict=True)
         every = zip(range(len(counts)), concerned, zip(*keys, strict=True), moments, counts.values(), repeat(()))
         # What no limiter concerns has no bits.
@@ -207,9 +207,9 @@ def _plant(record: dict[str, Any], path: list[str], value: Any) -> None:
 class _Held:
     """A batch that waits."""
 
-    def __init__(self, batch: Batch, alike: list[Any], kinds: list[Any], waiting: int) -> None:
+    def __init__(self, batch: Batch, columns: list[Sequence[Any]], kinds: list[Any], waiting: int) -> None:
         self.batch = batch
-        self.alike = alike
+        self.columns = columns
         """Of each record, what tells its group."""
         self.kinds = kinds
         """Of each group, what tells it."""
@@ -239,21 +239,22 @@ class _Held:
     def passing(self) -> tuple[Batch, array[float] | None]:
         """Return what passes: of what the samplers let through, the first ones of each group. And what each tells."""
         batch = self.batch
+        alike: Iterable[Any] = zip(*self.columns, strict=True) if self.left else ()
         if self.rates is not None and 0.0 in self.rates:
             kept = list(map(bool, self.rates))
             batch = select(batch, kept)
-            self.alike = list(compress(self.alike, kept))
+            alike = compress(alike, kept)
             self.rates = array("d", compress(self.rates, kept))
         if self.left:
-            passed = self._passed()
+            passed = self._passed(alike)
             batch = select(batch, passed)
             self.rates = None if self.rates is None else array("d", compress(self.rates, passed))
         return batch, self.rates
 
-    def _passed(self) -> list[bool]:
-        """Return which records the limiters let pass: of each group the first ones."""
+    def _passed(self, alike: Iterable[Any]) -> list[bool]:
+        """Return which records the limiters let pass, by the groups that they are in: of each the first ones."""
         left, passed = self.left, []
-        for each in self.alike:
+        for each in alike:
             some = left.get(each)
             passed.append(some is None or some > 0)
             if some:

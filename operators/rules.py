@@ -150,6 +150,9 @@ class RuleSet:
         code = settled(self.decide)
         if code is None:
             codes = list(map(self.decide, batch.records, batch.ids or range(len(batch))))
+        elif code < 0 and not batch.limiters:
+            batch.limiters = [limiters_of(code)] * len(batch) if self.limiters else []
+            return batch
         else:
             codes = [code] * len(batch)
         if self.limiters:

@@ -111,8 +111,11 @@ class Plan:
 
     def told(self, name: str, summary: Summary) -> Batch:
         """Return the records that tell a limiter's summary."""
-        batch = told_records(summary)
+        batch = told_records(summary, self.flow.source.layout())
+        ids = batch.ids
         self._final_decoders[name](batch)
+        # They have no place in a topic to be told apart by.
+        batch.ids = ids
         return batch
 
     def _finish(self, name: str, batch: Batch) -> Batch:

@@ -18,8 +18,9 @@ import xxhash
 
 from logweir.archive_table import MADE
 from logweir.batch import Account, Batch
-from logweir.record import rfc3339
+from logweir.record import epoch_seconds, rfc3339
 from operators.annotate import UNTOLD
+from operators.formats import LOGWEIR, OTEL, Format
 from operators.limiter_keys import keys_of, values_of
 from operators.limiter_state import Group, Suppressed
 from operators.projection import Getter, Projection
@@ -162,12 +163,24 @@ class Limiters:
         return alike, list(counts), list(map(Group._make, compress(every, concerned)))
 
 
-def told_records(summary: Summary) -> Batch:
-    """Return a batch of records that say what was dropped, one for each key and window."""
-    values = [orjson.dumps(_told(summary.rule, summary.by, each)) for each in summary.suppressed]
+def told_records(summary: Summary, layout: Format = LOGWEIR) -> Batch:
+    """Return a batch of records that say what was dropped, one for each key and window, with their ids.
+
+    Args:
+        summary: What was dropped.
+        layout: Of the source's records, beside which these are found by the same names.
+    """
+    records = [_told(summary.rule, summary.by, each) for each in summary.suppressed]
+    ids = [record["id"] for record in records]
+    for record in records:
+        _lay_out(record, summary.by, layout)
+    values = list(map(orjson.dumps, records))
     account = Account()
     account.made = len(values)
-    return Batch("logweir", MADE, values, range(len(values)), account)
+    batch = Batch("logweir", MADE, values, range(len(values)), account)
+    # Where a source's lines become records, these are some already.
+    batch.records, batch.ids = [None] * len(values), ids
+    return batch
 
 
 def _told(rule: str, names: Sequence[str], suppressed: Suppressed) -> dict[str, Any]:
@@ -175,7 +188,8 @@ def _told(rule: str, names: Sequence[str], suppressed: Suppressed) -> dict[str, 
     values = values_of(suppressed.key, len(names))
     start, length = suppressed.start, suppressed.length
     identity = f"{rule}\0{suppressed.key}\0{start}\0{length}\0{suppressed.part}"
-    of = f" of {', '.join(map(str, values))}" if values else ""
+    known = [str(value) for value in values if value is not None]
+    of = f" of {', '.join(known)}" if known else ""
     record: dict[str, Any] = {
         "id": f"dropped-{xxhash.xxh3_128_hexdigest(identity.encode(errors='surrogatepass'))}",
         "timestamp": rfc3339(start + length),
@@ -192,6 +206,23 @@ def _told(rule: str, names: Sequence[str], suppressed: Suppressed) -> dict[str, 
         "seconds": length,
     }
     return record
+
+
+def _lay_out(record: dict[str, Any], names: Sequence[str], layout: Format) -> None:
+    """Tell what the record tells also where a format has it; OpenTelemetry's wraps values, so it has its own words."""
+    if layout.name == OTEL.name:
+        moment = round((epoch_seconds(record["timestamp"]) or 0.0) * 1000) * 1_000_000
+        body, uid = {"stringValue": record["message"]}, {"stringValue": record["id"]}
+        of_otel = {"timeUnixNano": str(moment), "severityNumber": 13, "severityText": "WARN", "body": body}
+        record |= {**of_otel, "attributes": [{"key": "log.record.uid", "value": uid}]}
+        return
+    for name in ("id", "timestamp", "level", "category", "message", *names):
+        place = layout.wire(name)[0]
+        value: Any = record
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            _plant(record, list(place.path), value)
 
 
 def _plant(record: dict[str, Any], path: list[str], value: Any) -> None:

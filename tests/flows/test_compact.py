@@ -28,6 +28,7 @@ from flows.status import whole
 from logweir.events import Events
 from tests.flowing import COMMAND, ROOT, Running, until
 from tests.flows.compaction.crashing import crash
+from tests.flows.compaction.simulated import simulate
 from tests.flows.compaction.support import at, classes, record
 from tests.sinks.archive_support import configured, rows, writer
 
@@ -219,6 +220,13 @@ def test_failures_are_told(tmp_path: Path) -> None:
     finally:
         compaction.stop(at_once=True)
         until(lambda: not compaction.tend(time.monotonic()), "it ends")
+
+
+def test_months(tmp_path: Path) -> None:
+    """Over months, with policies that change on the way, exactly those records are left that should be."""
+    found = simulate(tmp_path, 20_000, 100, 2, 4000)
+    assert 0 < found.left < found.records
+    assert found.files < found.files_written
 
 
 def test_killed(tmp_path: Path) -> None:

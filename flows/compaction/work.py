@@ -100,6 +100,8 @@ class Work:
         self._figures: Figures | None = None
         self._round: dict[str, Any] | None = None
         self._vacuumed = float("-inf")
+        self._seen = float("-inf")
+        """When the table was brought up to date: once a round, since each time takes a request."""
 
     @property
     def failing(self) -> bool:
@@ -109,6 +111,7 @@ class Work:
     def partitions(self) -> list[Partition]:
         """Return the table's partitions; none where it can't be read."""
         try:
+            self._seen = time.time()
             self._view.load()
         except Exception as error:  # noqa: BLE001  whatever the store raises is told in words
             self._fail("table", error)
@@ -123,7 +126,8 @@ class Work:
         if partition is None or self.stopping.is_set():
             return Looked(listed, None, failed=self.stopping.is_set())
         try:
-            self._view.refresh()
+            if self._seen < listed.at:
+                self._refresh()
             done = self._compactor.tend(partition, known)
         except StoppedError:
             return Looked(listed, None, failed=True)
@@ -150,7 +154,7 @@ class Work:
         if self.stopping.is_set():
             return
         try:
-            self._view.refresh()
+            self._refresh()
             if self._view.exists:
                 if settled and not failed:
                     self._compactor.checked(at)
@@ -175,6 +179,11 @@ class Work:
             "round": self._round,
             "archive": None if self._figures is None else self._figures.to_dict(),
         }
+
+    def _refresh(self) -> None:
+        seen = time.time()
+        self._view.refresh()
+        self._seen = seen
 
     def _vacuum(self) -> None:
         if time.monotonic() - self._vacuumed < VACUUM_SECONDS and not self._once:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from bytewax.testing import run_main
 from deltalake import DeltaTable, write_deltalake
 from prometheus_client import generate_latest
@@ -26,6 +27,7 @@ from flows.metrics import registry_of
 from flows.reload import Outcomes
 from flows.status import whole
 from logweir.events import Events
+from sinks.archive_objects import DirectoryObjects
 from tests.flowing import COMMAND, ROOT, Running, until
 from tests.flows.compaction.crashing import crash
 from tests.flows.compaction.simulated import simulate
@@ -72,6 +74,23 @@ class TestDataflow:
         assert set(classes(tmp_path / "a").values()) == {("100y", "all")}
         assert status["since_start"]["moved"] == {"100y": 6}
         assert len(DeltaTable(tmp_path / "a").file_uris()) == 1
+
+    def test_a_quiet_round(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where there is nothing to do, a round takes a few requests, however many partitions there are."""
+        settings = configured(tmp_path / "a", policies=ALL)
+        with writer(settings, tmp_path) as archive:
+            archive.deliver([record(day, f"2026-01-{day:02}") for day in range(1, 31)])
+        worked(settings)
+        asked: list[str] = []
+        read = DirectoryObjects.read
+
+        def noted(objects: DirectoryObjects, path: str) -> bytes | None:
+            asked.append(path)
+            return read(objects, path)
+
+        monkeypatch.setattr(DirectoryObjects, "read", noted)
+        worked(settings)
+        assert 0 < len(asked) < 12
 
     def test_nothing_yet(self, tmp_path: Path) -> None:
         """Before anything is archived a round is quiet."""

@@ -81,7 +81,7 @@ QUERIES: list[tuple[dict[str, Any], Callable[[dict[str, Any]], bool]]] = [
 
 
 class TestWhatIsFound:
-    @pytest.mark.parametrize(("asked", "wanted"), QUERIES, ids=lambda value: str(value)[:60])
+    @pytest.mark.parametrize(("asked", "wanted"), QUERIES, ids=[str(asked)[:60] for asked, _ in QUERIES])
     @pytest.mark.parametrize("page", [5000, 7], ids=["one page", "many pages"])
     def test_all(
         self,

@@ -106,7 +106,8 @@ class PartitionLogic(StatefulBatchLogic[Listed, Looked, None]):
         """Look at the partition, once for all rounds that have come meanwhile."""
         looked = self._work.look(values[-1], self._known)
         gone = self._work.is_gone(values[-1].partition)
-        return [*(Looked(each, None, failed=False) for each in values[:-1]), looked], gone
+        open_ = looked.failed or (looked.done is not None and not looked.done.settled)
+        return [*(Looked(each, None, failed=open_) for each in values[:-1]), looked], gone
 
     def snapshot(self) -> None:
         """Record nothing."""

@@ -21,6 +21,8 @@ from logweir.events import Events
 from logweir.memory import give_back
 from logweir.record import rfc3339
 
+_ISSUES = 5
+"""Told of one worker at a time."""
 VACUUM_SECONDS = 3600.0
 """Between two looks for files that the table needs no longer: every file of the store is listed for it."""
 
@@ -102,6 +104,8 @@ class Work:
         self._vacuumed = float("-inf")
         self._seen = float("-inf")
         """When the table was brought up to date: once a round, since each time takes a request."""
+        self._unread = 0
+        """The round in which it could not be read."""
 
     @property
     def failing(self) -> bool:
@@ -125,9 +129,14 @@ class Work:
         partition = listed.partition
         if partition is None or self.stopping.is_set():
             return Looked(listed, None, failed=self.stopping.is_set())
+        if self._unread == listed.round:
+            return Looked(listed, None, failed=True)
         try:
             if self._seen < listed.at:
+                # Where this fails, it would for every partition, and each time take as long as a request may.
+                self._unread = listed.round
                 self._refresh()
+                self._unread = 0
             done = self._compactor.tend(partition, known)
         except StoppedError:
             return Looked(listed, None, failed=True)
@@ -174,16 +183,24 @@ class Work:
     def status(self) -> dict[str, Any]:
         """Return what this process has done and found, as plain JSON."""
         return {
-            "issues": list(self._issues.values()),
+            "issues": self._told(),
             "since_start": self._totals.to_dict(),
             "round": self._round,
             "archive": None if self._figures is None else self._figures.to_dict(),
         }
 
+    def _told(self) -> list[str]:
+        issues = list(dict.fromkeys(self._issues.values()))
+        more = len(issues) - _ISSUES
+        return [*issues[:_ISSUES], *([f"and {more} more"] if more > 0 else [])]
+
     def _refresh(self) -> None:
         seen = time.time()
         self._view.refresh()
         self._seen = seen
+        present = {"table", "round", *(each.key for each in self._view.partitions)}
+        for what in self._issues.keys() - present:
+            del self._issues[what]
 
     def _vacuum(self) -> None:
         if time.monotonic() - self._vacuumed < VACUUM_SECONDS and not self._once:

@@ -21,11 +21,12 @@ from flows.ask import status_text
 from flows.compact import dataflow
 from flows.compaction.cluster import Compaction
 from flows.compaction.run import CompactionRun
-from flows.compaction.work import Work
+from flows.compaction.work import Listed, Work
 from flows.config import load
 from flows.metrics import registry_of
 from flows.reload import Outcomes
 from flows.status import whole
+from logweir.errors import LogweirError
 from logweir.events import Events
 from sinks.archive_objects import DirectoryObjects
 from tests.flowing import COMMAND, ROOT, Running, until
@@ -91,6 +92,44 @@ class TestDataflow:
         monkeypatch.setattr(DirectoryObjects, "read", noted)
         worked(settings)
         assert 0 < len(asked) < 12
+
+    def test_a_store_that_fails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While the table can't be read, a round asks once, not for each partition; then all is well again."""
+        settings = configured(tmp_path / "a", policies=ALL)
+        with writer(settings, tmp_path) as archive:
+            archive.deliver([record(day, f"2026-01-{day:02}") for day in range(1, 31)])
+        told: list[dict[str, Any]] = []
+        events = Events()
+        events.listen(told.append)
+        work = Work(settings, events)
+        partitions = work.partitions()
+        asked: list[str] = []
+
+        def failing(_objects: DirectoryObjects, path: str) -> bytes:
+            asked.append(path)
+            raise OSError(5, "Input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(DirectoryObjects, "read", failing)
+            listed = [Listed(2, time.time(), len(partitions), each) for each in partitions]
+            looked = [work.look(each, {}) for each in listed]
+            work.conclude(looked)
+        assert all(each.failed for each in looked)
+        assert len(asked) == 2
+        assert work.failing
+        assert "Input/output error" in work.status()["issues"][0]
+        work.conclude([work.look(each._replace(round=3, at=time.time()), {}) for each in listed])
+        assert work.status()["issues"] == []
+        assert [each["status"] for each in told if each["event"] == "archive.compaction"] == ["error", "well"]
+
+    def test_many_issues(self, tmp_path: Path) -> None:
+        """However many partitions fail, a few issues are told, and those of partitions that are gone are forgotten."""
+        work = Work(configured(tmp_path / "a"), Events())
+        for number in range(9):
+            work._fail(str(number), LogweirError(f"issue {number}"))
+        assert work.status()["issues"] == [*(f"issue {number}" for number in range(5)), "and 4 more"]
+        work._refresh()
+        assert not work.failing
 
     def test_nothing_yet(self, tmp_path: Path) -> None:
         """Before anything is archived a round is quiet."""

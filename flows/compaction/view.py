@@ -24,7 +24,7 @@ from logweir.archive_table import open_table
 from logweir.errors import LogweirError
 from logweir.record import rfc3339
 from sinks.archive_objects import Objects, objects_of
-from sinks.archive_stores import Store
+from sinks.archive_stores import PATIENCE, Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,7 +126,7 @@ class View:
         Raises:
             LogweirError: It is no archive, or one that compaction doesn't know how to change.
         """
-        self._table = open_table(self.store.place, self.store.options())
+        self._table = self._open()
         self._partitions, self._foreign, self._counters, self._version = {}, {}, {}, -1
         self._loaded = time.monotonic()
         if self._table is None:
@@ -194,7 +194,7 @@ class View:
 
     def checkpoint(self) -> None:
         """Sum the log up, so that readers needn't read all of it, and remove entries that are old."""
-        table = open_table(self.store.place, self.store.options())
+        table = self._open()
         if table is not None:
             table.create_checkpoint()
             table.cleanup_metadata()
@@ -208,6 +208,10 @@ class View:
                 actions.setdefault(name, []).append(value)
             yield actions
             version -= 1
+
+    def _open(self) -> DeltaTable | None:
+        options = self.store.options()
+        return open_table(self.store.place, {**options, **PATIENCE} if options else {})
 
     def _entry(self, change: Change) -> bytes:
         now = int(time.time() * 1000)

@@ -104,8 +104,9 @@ class Decider:
             values: The records as they were read.
             ask: What decides each; all policies where that is None.
         """
-        places = [index for index, value in enumerate(values.to_pylist()) if value is not None]
-        batch = Batch("", 0, [values[index].as_py() for index in places], places)
+        listed = values.to_pylist()
+        places = [index for index, value in enumerate(listed) if value is not None]
+        batch = Batch("", 0, [listed[index] for index in places], places)
         # What stands here tells a format of plain text that its lines were made records before.
         batch.records = [None] * len(batch)
         self._decode(batch)

@@ -8,6 +8,16 @@ from prometheus_client import generate_latest
 from flows.metrics import registry_of
 from tests.flows.report import config, report
 
+_COUNTS = dict.fromkeys(
+    ("commits", "conflicts", "failures", "files_removed", "files_added", "vacuumed_files", "vacuumed_bytes"), 1
+)
+_CLASS = {**dict.fromkeys(("records", "bytes", "files", "expiring", "deleted"), 1), "oldest": 1, "next_expiry": 1}
+RETENTION = {
+    "archive": {"classes": {"7d": _CLASS}},
+    "since_start": {**_COUNTS, "moved": {"7d": 1}, "expired": {"7d": 1}},
+    "healthy": True,
+    "last_round": {"at": "2026-01-01T00:00:00.000Z", "seconds": 1.0},
+}
 PAGE = Path(__file__).parents[2] / "docs" / "how-it-works.md"
 
 
@@ -42,6 +52,6 @@ def test_the_ledger_and_the_figures_of_all_partitions_are_metrics() -> None:
 
 def test_every_metric_is_documented() -> None:
     """The page names each metric that is served, and none that isn't."""
-    text = generate_latest(registry_of(report, config)).decode()
+    text = generate_latest(registry_of(report, config, lambda: RETENTION)).decode()
     served = {name for name in re.findall(r"^# TYPE (\S+)", text, re.MULTILINE) if not name.endswith("_created")}
     assert set(re.findall(r"`(logweir_\w+)", PAGE.read_text())) == served

@@ -67,19 +67,28 @@ class Reporter:
         self.send(status=runtime.status(), worker=runtime.assignment.worker)
 
 
-def main() -> None:
-    """Run the assignment; the two pipes' file descriptors are the arguments."""
+def begin() -> tuple[Any, Events, IO[bytes], Reporter]:
+    """Return the assignment, what tells events, and the two pipes, whose file descriptors are the arguments.
+
+    Where the supervisor is gone already, the process ends.
+    """
     # Ctrl-C and a terminal that closes reach the whole foreground group; the supervisor alone decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     inbox = os.fdopen(int(sys.argv[1]), "rb", buffering=0)
     reporter = Reporter(os.fdopen(int(sys.argv[2]), "wb"))
-    assignment: Assignment | None = orders.receive(inbox)
+    assignment = orders.receive(inbox)
     if assignment is None:
         sys.exit(EXIT_CRASHED)
     events = Events(secrets=Secrets.of_settings(assignment.flow))
     threading.excepthook = lambda failed: print_trace(failed.exc_value, events.secrets)
     events.listen(lambda entry: reporter.send(event=entry), "info")
+    return assignment, events, inbox, reporter
+
+
+def main() -> None:
+    """Run the assignment."""
+    assignment, events, inbox, reporter = begin()
     supervised = _Supervised(inbox, events, reporter)
     os._exit(_run(assignment, events, reporter, supervised))
 

@@ -24,6 +24,32 @@ def without_credentials(value: _Address, instead: str) -> _Address:
     return value
 
 
+def http_address(value: str, wanted: str, instead: str, *, base: bool = False) -> str:
+    """Return a whole HTTP address as it is.
+
+    Args:
+        value: The address.
+        wanted: What it has to be, with an example, for who reads the error.
+        instead: The settings that the credentials belong into.
+        base: Whether paths are appended to it, so that neither query nor fragment may follow.
+
+    Raises:
+        ValueError: It is another one, or a user or a password stands before its host.
+    """
+    try:
+        parts = urlsplit(value)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or (base and (parts.query or parts.fragment)):
+        msg = f"must be {wanted}"
+        raise ValueError(msg)
+    if parts.username is not None or parts.password is not None:
+        msg = f"must not hold credentials: set {instead}"
+        raise ValueError(msg)
+    return value
+
+
 def split_credentials(value: Any) -> tuple[Any, str, str]:
     """Return an address without the user and the password before its host, and these two; empty where there are none.
 

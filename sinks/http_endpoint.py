@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from sinks.address import http_address
 from sinks.destination import (
     Delivered,
     Getter,
@@ -76,18 +77,8 @@ class HttpEndpoint(CommonDestination):
     @field_validator("url")
     @classmethod
     def _whole(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            sound = False
-        if not sound:
-            msg = "must be a whole address, such as https://logs.example.com/ingest"
-            raise ValueError(msg)
-        if parts.username is not None or parts.password is not None:
-            msg = "must not hold credentials: set username and password, or token"
-            raise ValueError(msg)
-        return value
+        wanted = "a whole address, such as https://logs.example.com/ingest"
+        return http_address(value, wanted, "username and password, or token")
 
     @field_validator("headers")
     @classmethod

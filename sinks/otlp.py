@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import Field, SecretStr, field_validator
 
+from sinks.address import http_address
 from sinks.compression import compress
 from sinks.destination import Getter, Limits, Outcome, Probed, Records, probed
 from sinks.http import HttpClient, Response
@@ -66,18 +67,8 @@ class Otlp(CommonDestination):
     @field_validator("url")
     @classmethod
     def _base(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            sound = False
-        if not sound or parts.query or parts.fragment:
-            msg = "must be a base address, such as http://collector:4318"
-            raise ValueError(msg)
-        if parts.username is not None or parts.password is not None:
-            msg = "must not hold credentials: set `headers`"
-            raise ValueError(msg)
-        return value.rstrip("/").removesuffix(_PATH)
+        whole = http_address(value, "a base address, such as http://collector:4318", "`headers`", base=True)
+        return whole.rstrip("/").removesuffix(_PATH)
 
     @field_validator("headers", mode="before")
     @classmethod

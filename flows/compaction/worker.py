@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import IO
 
-from flows import orders
 from flows.compaction.opened import archive_of
 from flows.compaction.work import Work
 from flows.config import Flow
-from flows.worker import EXIT_CRASHED, Reporter, print_trace, tell
+from flows.worker import EXIT_CRASHED, Reporter, begin, tell
 from logweir.events import Events
-from logweir.secrecy import Secrets
 
 _STATUS_SECONDS = 1.0
 _EPOCH_SECONDS = 3600.0
@@ -40,19 +38,10 @@ class CompactAssignment:
 
 
 def main() -> None:
-    """Run the assignment; the two pipes' file descriptors are the arguments."""
+    """Run the assignment."""
     # What the engine has to say of its cluster must not stand among what `logweir compact --json` prints.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    inbox = os.fdopen(int(sys.argv[1]), "rb", buffering=0)
-    reporter = Reporter(os.fdopen(int(sys.argv[2]), "wb"))
-    assignment: CompactAssignment | None = orders.receive(inbox)
-    if assignment is None:
-        sys.exit(EXIT_CRASHED)
-    events = Events(secrets=Secrets.of_settings(assignment.flow))
-    threading.excepthook = lambda failed: print_trace(failed.exc_value, events.secrets)
-    events.listen(lambda entry: reporter.send(event=entry), "info")
+    assignment, events, inbox, reporter = begin()
     threading.Thread(target=_end_with_supervisor, args=(inbox,), daemon=True).start()
     os._exit(_run(assignment, events, reporter))
 

@@ -20,7 +20,8 @@ from flows.dead_letter_lines import BLOCK_BYTES, LetterFile, parse, seal
 from flows.dead_letters import READ_BYTES, Passed, Place, Read, Wanted
 from logweir.errors import LogweirError, SourceError
 from logweir.events import Events
-from sinks.deadletter import REDRIVE_SUFFIX, is_at, sync_directory
+from sinks.deadletter import REDRIVE_SUFFIX, is_at
+from sinks.durable import sync
 
 _TOLD = 20
 """Lines of a file that are told one by one when they can't be read; the rest is counted."""
@@ -202,7 +203,7 @@ class LetterFiles:
             out.flush()
             os.fsync(out.fileno())
         fresh.replace(self._memory)
-        sync_directory(self._directory)
+        sync(self._directory)
 
     def _rewrite(self, file: LetterFile) -> bool:
         """Put a file in a file's place that lacks what is settled; False when nothing is, or another has moved it."""
@@ -225,7 +226,7 @@ class LetterFiles:
                     fresh.replace(file.path)
                 else:
                     file.path.unlink()
-                sync_directory(self._directory)
+                sync(self._directory)
         finally:
             fresh.unlink(missing_ok=True)
         return True

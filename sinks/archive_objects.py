@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 from uuid import uuid4
 
-from sinks.archive_stores import LOG, Bucket, Store, make, sync
+from sinks.archive_stores import LOG, Bucket, Store, make
+from sinks.durable import sync
 
 _SPOOL_BYTES = 8_000_000
 """What is written to S3 is kept in memory up to here, and beyond it in a temporary file."""

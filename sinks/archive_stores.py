@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from logweir.errors import DestinationError
-from sinks.aws import AwsAccess, AwsClient, session
+from sinks.aws import AwsAccess, s3_client, session
 from sinks.destination import Delivered, Hold, Probed, Retry
+from sinks.durable import sync
 from sinks.http import ANSWER_SECONDS, CONNECT_SECONDS
 from sinks.s3_answers import read_error
 
@@ -213,14 +214,7 @@ class Bucket:
         self._access = access
         self.bucket, _, prefix = place.removeprefix("s3://").partition("/")
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self._aws = AwsClient(
-            access,
-            "s3",
-            # Other stores have neither a name for each bucket nor AWS's new checksums. The signature has a hash anyway.
-            s3={"addressing_style": "path" if access.endpoint_url else "auto"},
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        )
+        self._aws = s3_client(access)
 
     def client(self) -> Any:
         """Return boto3's client."""
@@ -310,12 +304,3 @@ def make(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for each in missing:
         sync(each.parent)
-
-
-def sync(path: Path) -> None:
-    """Write a file, or a directory's names, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -144,6 +144,18 @@ class AwsClient:
         return client
 
 
+def s3_client(settings: AwsAccess) -> AwsClient:
+    """Return the client of S3, or of a store that speaks its API."""
+    return AwsClient(
+        settings,
+        "s3",
+        # Other stores have neither a name for each bucket nor AWS's new checksums. The signature has a hash anyway.
+        s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+
+
 def session(settings: AwsAccess) -> Any:
     """Return boto3's session: it has the given credentials, else finds them where AWS's clients look for them."""
     # Here, not above: `logweir check` reads settings and sends nothing.

@@ -21,6 +21,7 @@ from logweir.errors import LogweirError
 from logweir.events import Events
 from logweir.librdkafka import teller
 from logweir.record import rfc3339
+from sinks.durable import sync
 
 REDRIVE_SUFFIX = ".redrive"
 """Of the file that a redrive writes to; no destination's name has a dot in it."""
@@ -117,7 +118,7 @@ class DirectoryDeadLetters:
             if file is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 file = self._file = self._path.open("a+b", buffering=0)
-                sync_directory(self._path.parent)
+                sync(self._path.parent)
             fcntl.flock(file, fcntl.LOCK_EX)
             if is_at(self._path, file):
                 return file
@@ -170,15 +171,6 @@ def is_at(path: Path, file: IO[bytes]) -> bool:
         return False
     mine = os.fstat(file.fileno())
     return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make durable which files a directory has."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class KafkaDeadLetters:

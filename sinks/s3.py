@@ -22,7 +22,7 @@ from uuid import uuid4
 from pydantic import Field, field_validator, model_validator
 
 from logweir.units import Bytes, Duration
-from sinks.aws import AwsClient, AwsDestination, ServiceError
+from sinks.aws import AwsDestination, ServiceError, s3_client
 from sinks.compression import compress
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records, Retry, probed
 from sinks.s3_answers import DENIED, read_error
@@ -135,14 +135,7 @@ class S3Destination:
             "SSEKMSKeyId": settings.kms_key_id,
         }
         self._options = {name: value for name, value in given.items() if value}
-        self._aws = AwsClient(
-            settings,
-            "s3",
-            # Other stores have neither a name for each bucket nor AWS's new checksums. The signature has a hash anyway.
-            s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        )
+        self._aws = s3_client(settings)
 
     def encode(self, records: Records) -> list[bytes]:
         """Return the records as they are."""

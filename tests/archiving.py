@@ -120,6 +120,8 @@ def crash(kafka: Kafka, directory: Path, *arguments: str, kills: int, rate: int,
                 running.kill()
                 running = ended.enter_context(Running(flow, "--only", "archive", *arguments))
         feed.stop()
+        # All may have been recorded before the last kill; stopped at once, it would tell of the killed worker.
+        running.until(lambda: len(running.told("stream.added")) > starts, "a worker has started")
         running.drain(kafka, topic, f"{topic}.archive", timeout=300)
         assert running.stop() == 0
     ledger = running.ledgers()["archive"]

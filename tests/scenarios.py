@@ -159,6 +159,8 @@ def crash(
                 running.kill()
                 running = ended.enter_context(Running(flow, *arguments))
         feed.stop()
+        # All may have been recorded before the last kill; stopped at once, it would tell of the killed worker.
+        running.until(lambda: len(running.told("stream.added")) > starts, "a worker has started")
         running.drain(kafka, topic, f"{topic}.search", timeout=300)
         assert running.stop() == 0
     ledger = running.ledgers()["search"]

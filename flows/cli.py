@@ -266,13 +266,13 @@ def run(flow: Path | None, only: str | None, workers: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="With --once: print what was done as JSON.")
 def compact(flow: Path, *, once: bool, workers: int, as_json: bool) -> None:
     """Keep the archive of FLOW in order: delete what has expired, merge small files, follow changed policies."""
-    from flows.compaction.opened import archive_of
+    from flows.compaction.opened import asked_of
     from flows.compaction.run import CompactionRun, report_text
     from flows.config import load
 
     loaded = load(flow)
     _keep(loaded.flow)
-    archive_of(loaded.flow)
+    asked_of(loaded)
     compaction = CompactionRun(loaded, workers, once=once)
     code = compaction.run()
     if once:

@@ -18,6 +18,7 @@ from flows.limiting import limited
 from flows.plan import Plan
 from flows.runtime import Runtime
 from logweir.batch import Batch
+from logweir.recorded import version_of
 from operators.limiters import Item, Summary
 from sinks.delivery import Delivery
 
@@ -74,6 +75,8 @@ class DeliverySink(FixedPartitionedSink[Batch | Item, dict[str, Any]]):
         """Start a partition with its first batch, or from its recorded state."""
         del step_id
         try:
+            if resume_state is not None:
+                version_of(resume_state, STATE_VERSION)
             delivery = self._runtime.deliver(self._name, int(for_part), resume_state)
         except BaseException as error:
             self._fail(error)

@@ -24,15 +24,15 @@ def erase(flow: Path, *, where: str, dry_run: bool, yes: bool, as_json: bool) ->
     except WhereError as error:
         msg = f"--where: {error}"
         raise click.UsageError(msg) from error
-    from flows.compaction.opened import archive_of, told
+    from flows.compaction.opened import asked_of, told
     from flows.config import load
     from flows.erasure.erase import Eraser
     from flows.erasure.report import text, to_dict
     from flows.retention_commands import keep
 
-    loaded = load(flow).flow
-    keep(loaded)
-    eraser = Eraser(archive_of(loaded), expression)
+    loaded = load(flow)
+    keep(loaded.flow)
+    eraser = Eraser(asked_of(loaded), expression)
     if dry_run or not yes:
         with told(eraser.view.store):
             report = eraser.foresee()
@@ -41,7 +41,7 @@ def erase(flow: Path, *, where: str, dry_run: bool, yes: bool, as_json: bool) ->
             _ask(report.erased.total(), report.files)
         with told(eraser.view.store):
             report = eraser.erase()
-    click.echo(json.dumps(to_dict(report, loaded), indent=2) if as_json else text(report, loaded))
+    click.echo(json.dumps(to_dict(report, loaded.flow), indent=2) if as_json else text(report, loaded.flow))
     if not dry_run and not report.complete:
         raise SystemExit(1)
 

@@ -103,12 +103,12 @@ def classes_of(archive: FlowArchive) -> list[str]:
 
 def archive_at(path: Path) -> FlowArchive:
     """Return the archive of a flow file, and let no secret of it be in what is told of an error from here on."""
-    from flows.compaction.opened import archive_of
+    from flows.compaction.opened import asked_of
     from flows.config import load
 
-    flow = load(path).flow
-    keep(flow)
-    return archive_of(flow)
+    loaded = load(path)
+    keep(loaded.flow)
+    return asked_of(loaded)
 
 
 def keep(flow: Flow) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from bytewax.operators import StatefulBatchLogic
 
+from logweir.recorded import version_of
 from operators.dynamic_sample import DynamicState
 from operators.limiters import Item, Question
 from operators.rule_models import SampleRule
@@ -27,6 +28,7 @@ class SamplerSet(NamedTuple):
     """Of the source, which share the targets."""
 
 
+STATE_VERSION = 1
 SamplersOf = Callable[[int], SamplerSet]
 """Gives the samplers of a destination in a revision of the flow's settings."""
 
@@ -44,6 +46,8 @@ class SampleStep(StatefulBatchLogic[Question, Item, dict[str, Any]]):
         self._revision = -1
         self._states: dict[str, DynamicState] = {}
         """By what a sampler has to keep so as to keep its state."""
+        if resume is not None:
+            version_of(resume, STATE_VERSION)
         self._recorded: dict[str, Any] = {} if resume is None else resume["samplers"]
         """What isn't taken up by a sampler yet."""
 
@@ -60,7 +64,7 @@ class SampleStep(StatefulBatchLogic[Question, Item, dict[str, Any]]):
     def snapshot(self) -> dict[str, Any]:
         """Return what is known of the keys."""
         known = {identity: state.to_dict() for identity, state in self._states.items()}
-        return {"version": 1, "samplers": {**self._recorded, **known}}
+        return {"version": STATE_VERSION, "samplers": {**self._recorded, **known}}
 
     def _turn(self, revision: int) -> None:
         """Go on by this revision of the settings; what is known of the keys stays."""

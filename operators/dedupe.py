@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
+from logweir.recorded import version_of
 from operators.limiter_state import Ask, Suppressed, numbers, packed, unpacked
 from operators.watermark import Watermark
 
+STATE_VERSION = 2
+"""Of what `to_dict` returns."""
 OVER_KEYS = "dedupe: key forgotten"
 _FORGOTTEN = 100
 """Where there is no room for a new key, one in so many is forgotten: to look for the oldest for each takes long."""
@@ -143,11 +146,16 @@ class DedupeState:
             windows = [each for newest in self._seen.values() for each in (*newest.older, newest)]
         columns = [[each.first, each.dropped, each.told] for each in windows]
         seen = (packed(keys), array("q", chain.from_iterable(columns)).tobytes())
-        return {"version": 2, "seen": seen, "ended": list(self._ended), "watermark": self._watermark.to_dict()}
+        return {
+            "version": STATE_VERSION,
+            "seen": seen,
+            "ended": list(self._ended),
+            "watermark": self._watermark.to_dict(),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a snapshot."""
-        if state["version"] > 1:
+        if version_of(state, STATE_VERSION) > 1:
             keys, columns = state["seen"]
             found = iter(numbers("q", columns))
             for key, first, dropped, told in zip(unpacked(keys), found, found, found, strict=True):

@@ -21,8 +21,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from logweir.recorded import version_of
 from operators.limiter_keys import OTHER_KEYS
 
+STATE_VERSION = 1
+"""Of what `to_dict` returns."""
 OVER_KEYS = "dynamic sample: over max_keys"
 
 HASHES = 1 << 64
@@ -126,7 +129,7 @@ class DynamicState:
     def to_dict(self) -> dict[str, Any]:
         """Return a copy as plain values, for a snapshot."""
         return {
-            "version": 1,
+            "version": STATE_VERSION,
             "keys": [(key, each.pace, each.count) for key, each in self._keys.items()],
             "level": self._level,
             "since": self._since,
@@ -136,6 +139,7 @@ class DynamicState:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a snapshot."""
+        version_of(state, STATE_VERSION)
         self._keys = {key: _Key(pace, count) for key, pace, count in state["keys"]}
         self._level, self._since, self._end = state["level"], state["since"], state["end"]
         self._count, self._last, self._strays = state["counts"]

@@ -22,10 +22,13 @@ from operator import add, itemgetter
 from typing import Any, NamedTuple
 
 from logweir.record import epoch_seconds
+from logweir.recorded import version_of
 from operators.limiter_keys import OTHER_KEYS
 from operators.limiter_state import Ask, Suppressed, numbers, packed, unpacked
 from operators.watermark import Watermark
 
+STATE_VERSION = 2
+"""Of what `to_dict` returns."""
 MAX_WINDOWS = 1000
 """Windows of one length that a bucket keeps, beside those that lie within `lateness` of now."""
 _NEVER = float("inf")
@@ -196,13 +199,18 @@ class RateState:
             )
             for limit, start, window in windows
         ]
-        return {"version": 2, "keys": packed(keys), "windows": recorded, "watermark": self._watermark.to_dict()}
+        return {
+            "version": STATE_VERSION,
+            "keys": packed(keys),
+            "windows": recorded,
+            "watermark": self._watermark.to_dict(),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a snapshot; windows of limits that the rule no longer has are forgotten."""
+        is_packed = version_of(state, STATE_VERSION) > 1
         self._watermark.restore(state["watermark"])
         lengths = {limit.length: limit for limit in self._limits}
-        is_packed = state["version"] > 1
         keys = unpacked(state["keys"]) if is_packed else []
         for length, _, start, *counts, dropped, told in state["windows"]:
             if length not in lengths:

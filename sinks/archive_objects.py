@@ -54,8 +54,8 @@ class Objects(Protocol):
         """Give each file's path, when it was written in epoch seconds, and its bytes; none of hidden directories."""
         ...
 
-    def log(self) -> Iterator[tuple[str, float]]:
-        """Give the path of each file of the table's log, and when it was written in epoch seconds."""
+    def log(self) -> Iterator[tuple[str, float, int]]:
+        """Give the same of each file of the table's log, the hidden ones too."""
         ...
 
     def delete(self, paths: Iterable[str]) -> None:
@@ -133,11 +133,12 @@ class DirectoryObjects:
                     found = file.stat()
                     yield file.relative_to(self._path).as_posix(), found.st_mtime, found.st_size
 
-    def log(self) -> Iterator[tuple[str, float]]:
+    def log(self) -> Iterator[tuple[str, float, int]]:
         """List the log's directory."""
         for file in (self._path / LOG).iterdir():
             with suppress(FileNotFoundError):
-                yield f"{LOG}/{file.name}", file.stat().st_mtime
+                found = file.stat()
+                yield f"{LOG}/{file.name}", found.st_mtime, found.st_size
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files, and directories that are empty then."""
@@ -215,12 +216,12 @@ class BucketObjects:
                 if not any(part.startswith(("_", ".")) for part in path.split("/")):
                     yield path, each["LastModified"].timestamp(), each["Size"]
 
-    def log(self) -> Iterator[tuple[str, float]]:
+    def log(self) -> Iterator[tuple[str, float, int]]:
         """List the log's prefix."""
         pages = self._client.get_paginator("list_objects_v2")
         for page in pages.paginate(**self._name, Prefix=f"{self._store.prefix}{LOG}/"):
             for each in page.get("Contents", ()):
-                yield each["Key"].removeprefix(self._store.prefix), each["LastModified"].timestamp()
+                yield each["Key"].removeprefix(self._store.prefix), each["LastModified"].timestamp(), each["Size"]
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete objects, many at once."""

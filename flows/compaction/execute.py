@@ -189,12 +189,25 @@ class Compactor:
         """Return whether all of a file's records are where they belong."""
         columns = ASKED if self._decider.looks else ASKED[:-1]
         for rows in read(self.view, file, columns):
-            if self._stopping():
-                msg = "compaction was stopped"
-                raise StoppedError(msg)
+            self._go_on()
             if self._decider.misplaced(rows, self._decider.of(rows), partition.retention):
                 return Finding.MISPLACED
         return Finding.SETTLED
+
+    def _holds_all(self, file: TableFile) -> bool:
+        """Tell whether each of a file's records is held; reads up to the first that isn't."""
+        import pyarrow.compute as pc
+
+        for rows in read(self.view, file):
+            self._go_on()
+            if not pc.all(self._holds.held(rows)).as_py():
+                return False
+        return True
+
+    def _go_on(self) -> None:
+        if self._stopping():
+            msg = "compaction was stopped"
+            raise StoppedError(msg)
 
     def _drop(self, partition: Partition, step: Drop, done: Done) -> None:
         rows = sum(count(self.view, each) for each in step.files)
@@ -203,6 +216,13 @@ class Compactor:
         self._commit(change, {partition.retention: rows}, Counter(), done)
 
     def _rewrite(self, partition: Partition, step: Rewrite, known: Known, done: Done) -> None:
+        if partition.is_over(self._now()) and not step.decide:
+            # A file of which nothing goes stays as it is, however often that is asked.
+            held = [each for each in step.files if self._holds_all(each)]
+            known.update((each.path, Finding.HELD) for each in held)
+            step = Rewrite(tuple(each for each in step.files if each not in held), step.decide)
+            if not step.files:
+                return
         writers = Writers(self.view, self._target_size, self._stopping)
         rewriting = _Rewriting(partition, self._decider, self._holds, self._now(), writers)
         try:

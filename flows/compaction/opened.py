@@ -11,24 +11,36 @@ from flows.archiving import FlowArchive
 from flows.compaction.decide import Decider
 from flows.compaction.execute import Compactor
 from flows.compaction.view import View
-from flows.config import Flow
+from flows.config import Flow, LoadedFlow
 from flows.holding import LegalHolds
-from logweir.errors import LogweirError
+from logweir.errors import ConfigError, LogweirError
 from sinks.archive import MISSING
 from sinks.archive_stores import Store
 from sinks.destination import Hold
 
 
-def archive_of(flow: Flow) -> FlowArchive:
-    """Return the archive of a flow.
+def asked_of(loaded: LoadedFlow) -> FlowArchive:
+    """Return the archive of a flow for a command that needs one.
 
     Raises:
-        LogweirError: It has none, or the libraries aren't installed.
+        ConfigError: The flow has none.
+        LogweirError: The libraries aren't installed.
+    """
+    if loaded.flow.archive is None:
+        path, missing = ("retention", "archive"), "is not set, and this command is about the archive; set it to"
+        found = loaded.document.find(path, f"{missing} a directory such as ./archive, or to s3://bucket/prefix")
+        raise ConfigError([str(found)])
+    return archive_of(loaded.flow)
+
+
+def archive_of(flow: Flow) -> FlowArchive:
+    """Return the archive of a flow that has one.
+
+    Raises:
+        LogweirError: The libraries aren't installed.
     """
     archive = flow.archive
-    if archive is None:
-        msg = f"the flow {flow.name} has no archive: set retention.archive"
-        raise LogweirError(msg)
+    assert archive is not None
     if any(importlib.util.find_spec(name) is None for name in ("deltalake", "pyarrow")):
         raise LogweirError(MISSING)
     return archive

@@ -15,14 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 
+from flows.compaction.vacuum import is_left
 from flows.compaction.view import View
 from logweir.archive_table import GRACE_SECONDS
 
 _ENTRY = re.compile(r"_delta_log/(\d{20})\.json")
 _SUM = re.compile(r"_delta_log/(\d{20})\.(?:checkpoint\..*|crc|\d{20}\.compacted\.json)")
 """What sums entries up from some version on, or up to it."""
-_LEFT = re.compile(r"_delta_log/(?:\..*|_commit_.*|.*\.tmp)")
-"""What whoever died before it was an entry has left."""
+_HIDDEN = re.compile(r"_delta_log/\..*")
+"""Such as the checksums that other programs keep of entries, which are wrong from then on."""
 _THREADS = 8
 """Entries that are read at a time: most of that is waiting, where they lie in S3."""
 
@@ -40,11 +41,11 @@ def clean(view: View, clock: Callable[[], float] = time.time) -> int:
     view.refresh()
     needed = {path for files in view.partitions.values() for path in files} | set(view.foreign)
     listed = list(view.objects.log())
-    entries = [path for path, _ in listed if (entry := _ENTRY.fullmatch(path)) and int(entry[1]) <= view.version]
+    entries = [path for path, *_ in listed if (entry := _ENTRY.fullmatch(path)) and int(entry[1]) <= view.version]
     with ThreadPoolExecutor(_THREADS) as pool:
         changed = sum(pool.map(lambda path: _clean(view, path, needed), entries))
     view.checkpoint()
-    useless = [path for path, written in listed if _is_useless(path, written, view.version, clock())]
+    useless = [path for path, written, _ in listed if _is_useless(path, written, view.version, clock())]
     view.objects.delete(useless)
     return changed + len(useless)
 
@@ -80,4 +81,4 @@ def _is_useless(path: str, written: float, version: int, now: float) -> bool:
     """Tell whether a file of the log only sums up what is summed up anew, or was left by who has died."""
     if found := _SUM.fullmatch(path):
         return int(found[1]) < version
-    return bool(_LEFT.fullmatch(path)) and written < now - GRACE_SECONDS
+    return is_left(path, written, now) or (bool(_HIDDEN.fullmatch(path)) and written < now - GRACE_SECONDS)

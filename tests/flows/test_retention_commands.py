@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +134,22 @@ def test_nothing_yet(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-def test_what_is_wrong(tmp_path: Path, flow: Path) -> None:
-    """A flow without an archive, and a place that can't be used, are told in words."""
-    path = tmp_path / "other.yaml"
+@pytest.mark.parametrize(
+    "command",
+    ["retention stats", "retention policies", "retention cleanup", "compact", "search", "erase --where 'id exists'"],
+)
+def test_no_archive(tmp_path: Path, command: str) -> None:
+    """A flow without an archive is told as any other mistake in its file is: the place, the setting, exit code 2."""
+    path = tmp_path / "flow.yaml"
     path.write_text(FLOW)
-    result = invoke("stats", path)
-    assert (result.exit_code, "set retention.archive" in result.stderr) == (1, True)
+    result = CliRunner().invoke(main, [*shlex.split(command), str(path)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{path}:1:1: retention.archive: is not set")
+
+
+def test_what_is_wrong(tmp_path: Path, flow: Path) -> None:
+    """A place that can't be used is told in words."""
+    path = tmp_path / "other.yaml"
     path.write_text(
         FLOW + "retention: {archive: {path: s3://b, endpoint_url: 'http://127.0.0.1:9', region: eu-west-1, "
     )

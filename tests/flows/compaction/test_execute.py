@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from datetime import date
@@ -419,6 +421,29 @@ class TestVacuum:
         view = View(settings.retention.archive.store())
         assert vacuum(view, 0).files == 0
         assert orphan.exists()
+
+    def test_half_an_entry(self, tmp_path: Path) -> None:
+        """What is left in the log by who was killed within a claim is in no reader's way, and goes after an hour."""
+        settings = configured(tmp_path / "a")
+        fill(settings, tmp_path, 1, 20)
+        log = tmp_path / "a/_delta_log"
+        before = set(log.iterdir())
+        entry = f"_delta_log/{1:020}.json"
+        claim = f"DirectoryObjects(pathlib.Path({str(tmp_path / 'a')!r})).claim({entry!r}, b'half')"
+        killed = (
+            "import os, pathlib; from sinks.archive_objects import DirectoryObjects; os.link = lambda *_: os._exit(9)"
+        )
+        assert subprocess.run([sys.executable, "-c", f"{killed}\n{claim}"], check=False).returncode == 9
+        # As delta-rs names it.
+        (log / f"{entry.removeprefix('_delta_log/')}#1").write_bytes(b"half")
+        assert len(set(log.iterdir()) - before) == 2
+        view = View(settings.retention.archive.store())
+        assert vacuum(view, 0).files == 0
+        assert rows(tmp_path / "a").height == 20
+        assert vacuum(view, 0, lambda: time.time() + 3700, dry_run=True).files == 2
+        assert vacuum(view, 0, lambda: time.time() + 3700).bytes == 8
+        assert set(log.iterdir()) == before
+        assert rows(tmp_path / "a").height == 20
 
     def test_s3(self, tmp_path: Path) -> None:
         """In S3 too only what the table doesn't need is deleted."""

@@ -254,6 +254,18 @@ class TestHolds:
         assert clean(configured(place), at("2030-01-01")).to_dict()["expired"] == 4
         assert ids(place) == []
 
+    def test_what_is_left_stays(self, tmp_path: Path) -> None:
+        """Files of which all that is left is held are not written again, however often they are looked at."""
+        from flows.retention_commands import clean
+
+        settings = filled(tmp_path / "a", tmp_path, records(120), hold=list(self.HOLD))
+        clean(settings, at("2030-01-01"))
+        before = DeltaTable(tmp_path / "a")
+        cleaned = clean(settings, at("2030-01-02"))
+        after = DeltaTable(tmp_path / "a")
+        assert (after.version(), sorted(after.file_uris())) == (before.version(), sorted(before.file_uris()))
+        assert cleaned.unsettled == []
+
     def test_it_is_told(self, tmp_path: Path) -> None:
         """`explain` and `search` say which holds keep a record."""
         settings = filled(tmp_path / "a", tmp_path, [record(10, victim=True), record(4)], 1, hold=list(self.HOLD))

@@ -329,8 +329,8 @@ class TestCommand:
         assert "there is no archive at" in found.stderr
         (tmp_path / "plain.yaml").write_text(FLOW.format(place="x").replace("retention: {archive: x}", ""))
         found = CliRunner().invoke(main, ["search", str(tmp_path / "plain.yaml")])
-        assert found.exit_code == 1
-        assert "has no archive: set retention.archive" in found.stderr
+        assert found.exit_code == 2
+        assert "retention.archive: is not set" in found.stderr
 
     def test_a_pipe_that_closes(self, settings: FlowArchive, tmp_path: Path) -> None:
         """When the reader of the output goes away, the command ends without a word."""

@@ -19,7 +19,8 @@ from flows.plan import Plan
 from flows.runtime import Runtime
 from logweir.batch import Batch
 from logweir.recorded import version_of
-from operators.limiters import Item, Summary
+from operators.limiters import Item
+from operators.summaries import Summary
 from sinks.delivery import Delivery
 
 STATE_VERSION = 1

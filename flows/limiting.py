@@ -24,9 +24,10 @@ from flows.sampling import SamplersOf, SampleStep
 from logweir.batch import Batch
 from operators.dedupe import DedupeState
 from operators.limiter_state import Ask, LimiterState, Suppressed
-from operators.limiters import BUCKET_NAMES, BUCKETS, Item, Progress, Question, Summary, spread
+from operators.limiters import BUCKET_NAMES, BUCKETS, Item, Progress, Question, spread
 from operators.rate_limit import Limit, RateState
 from operators.rule_models import DedupeRule, LimiterRule, RateRule
+from operators.summaries import Summary
 from operators.watermark import IDLE_SECONDS
 
 _LENGTHS = {"max_per_second": 1, "max_per_minute": 60, "max_per_hour": 3600}
@@ -47,7 +48,7 @@ class Place(NamedTuple):
 
 
 Places = Callable[[int | None], Place | None]
-"""Gives who has a slot in a revision of the flow's settings, or at present."""
+"""Gives who has a slot in a revision of the flow's settings, or at present; nobody in one that is forgotten."""
 
 
 class LimiterStep(StatefulBatchLogic[Question | Progress, Item, dict[str, Any]]):
@@ -73,12 +74,20 @@ class LimiterStep(StatefulBatchLogic[Question | Progress, Item, dict[str, Any]])
         self._silence = 0.0
         """Seconds after which nothing more is expected in the open windows."""
         self._origin = ""
+        self._bucket = ""
+        self._told_of = 0
+        """How many keys' windows it has ever told of."""
         self._asked = datetime.min.replace(tzinfo=UTC)
         self._notify_at: datetime | None = None
         if (place := places(None)) is not None:
             self._begin(place)
             if self._state is not None and resume is not None and resume["tag"] == place.tag:
                 self._state.restore(resume["state"])
+                self._told_of = resume.get("told_of", 0)
+                self._origin, self._bucket = resume.get("origin", ""), resume.get("bucket", "")
+                if self._origin and place.rule.summarise:
+                    # If nothing comes any more, what the windows have dropped is told all the same.
+                    self._notify_at = datetime.now(UTC) + timedelta(seconds=self._silence)
 
     def on_batch(self, values: Sequence[Question | Progress]) -> tuple[list[Item], bool]:
         """Answer questions, and tell what the windows have dropped that close by this."""
@@ -86,13 +95,17 @@ class LimiterStep(StatefulBatchLogic[Question | Progress, Item, dict[str, Any]])
         answers: list[Item] = []
         for value in values:
             if value.revision > self._revision:
-                answers += self._turn(value.revision)
+                place = self._places(value.revision)
+                if place is None:
+                    # Progress alone may come when its settings are forgotten, since nobody waits for an answer.
+                    continue
+                answers += self._turn(value.revision, place)
             assert self._place is not None
             assert self._state is not None
             by_system = self._place.rule.clock == "system"
             if isinstance(value, Question):
                 answers.append(self._answer(value, self._state, now if by_system else None))
-            self._origin = value.origin
+            self._origin, self._bucket = value.origin, value.bucket
             closed = self._state.read_until(value.partition, now if by_system else value.until, now)
             answers += self._summary(closed)
         self._asked = datetime.now(UTC)
@@ -126,18 +139,23 @@ class LimiterStep(StatefulBatchLogic[Question | Progress, Item, dict[str, Any]])
         """Return the windows, and whose they are."""
         if self._place is None or self._state is None:
             return {"tag": "", "state": None}
-        return {"tag": self._place.tag, "state": self._state.to_dict()}
+        return {
+            "tag": self._place.tag,
+            "state": self._state.to_dict(),
+            "told_of": self._told_of,
+            "origin": self._origin,
+            "bucket": self._bucket,
+        }
 
     def _begin(self, place: Place) -> None:
         kind, settings, longest = _settings(place.rule)
         self._place, self._state = place, kind(*settings)
         self._silence = place.rule.lateness + longest
 
-    def _turn(self, revision: int) -> list[Item]:
+    def _turn(self, revision: int, place: Place) -> list[Item]:
         """Go on by this revision of the settings; return what was dropped in windows that end by this."""
         self._revision = revision
-        place, before = self._places(revision), self._place
-        assert place is not None
+        before = self._place
         if before is None or before.tag != place.tag:
             told = self._told()
             self._begin(place)
@@ -180,15 +198,16 @@ class LimiterStep(StatefulBatchLogic[Question | Progress, Item, dict[str, Any]])
 
     def _told(self) -> list[Item]:
         if self._state is None or not self._origin:
-            # Nothing has come since the recovery, so nobody is known to tell it; what the windows have dropped stays.
+            # Nobody is known to tell it; what the windows have dropped stays.
             return []
         return self._summary(self._state.told())
 
     def _summary(self, suppressed: list[Suppressed]) -> list[Item]:
         if self._place is None or not (self._place.rule.summarise and suppressed and self._origin):
             return []
-        rule = self._place.rule
-        return [Summary(self._origin, rule.name, tuple(rule.by_fields), suppressed)]
+        rule, number = self._place.rule, self._told_of
+        self._told_of += len(suppressed)
+        return [Summary(self._origin, rule.name, tuple(rule.by_fields), suppressed, self._bucket, number)]
 
 
 class Spread:
@@ -214,8 +233,12 @@ class Spread:
         until, at = self._told.get(question.partition, (0.0, 0.0))
         if question.until - until >= _PROGRESS_SECONDS or now - at >= IDLE_SECONDS / 3:
             self._told[question.partition] = (question.until, now)
-            progress = Progress(question.origin, question.partition, question.until, question.revision)
-            parts += [(bucket, progress) for bucket in BUCKET_NAMES if all(bucket != asked for asked, _ in parts)]
+            asked = {bucket for bucket, _ in parts}
+            parts += [
+                (bucket, Progress(question.origin, question.partition, question.until, question.revision, bucket))
+                for bucket in BUCKET_NAMES
+                if bucket not in asked
+            ]
         return parts
 
 

@@ -14,12 +14,13 @@ from flows.limiting import Place
 from flows.seats import Seating, identity
 from logweir.batch import Batch
 from operators.decode import Decoder
-from operators.limiters import Limiters, Question, Summary, told_records
+from operators.limiters import Limiters, Question
 from operators.projection import Projection
 from operators.redact import Redactor
 from operators.rule_models import LimiterRule, SampleRule
 from operators.rules import RuleSet, compile_rules, fields_of, projected_at_once
 from operators.sampling import Sampled
+from operators.summaries import Summary, told_records
 
 
 def limiters_of(flow: Flow, name: str) -> list[LimiterRule]:
@@ -110,8 +111,8 @@ class Plan:
         return None if batch is None else self._finish(name, batch)
 
     def told(self, name: str, summary: Summary) -> Batch:
-        """Return the records that tell a limiter's summary."""
-        batch = told_records(summary, self.flow.source.layout())
+        """Return the records that tell a limiter's summary, with what is hidden now hidden."""
+        batch = told_records(summary, self.flow.source.layout(), self._redact)
         ids = batch.ids
         self._final_decoders[name](batch)
         # They have no place in a topic to be told apart by.

@@ -24,8 +24,9 @@ from flows.sources.kafka import Kafka
 from logweir.batch import Batch
 from logweir.events import Events
 from logweir.ledger import Ledger
-from operators.limiters import Item, Summary
+from operators.limiters import Item
 from operators.projection import Projection
+from operators.summaries import Summary
 from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters, create_topic
 from sinks.decide import Policy
 from sinks.delivery import Delivering, Delivery
@@ -123,9 +124,12 @@ class Runtime:
         return self._plans[item.revision].settle(name, item)
 
     def place(self, name: str, slot: int, revision: int | None) -> Place | None:
-        """Return the limiter that has a slot of a destination in this revision of the settings, or at present."""
-        plan = self._plan if revision is None else self._plans[revision]
-        return plan.places[name].get(slot)
+        """Return the limiter that has a slot of a destination in this revision of the settings, or at present.
+
+        A revision may be forgotten while progress that was told by it is on its way: then nobody has the slot.
+        """
+        plan = self._plan if revision is None else self._plans.get(revision)
+        return None if plan is None else plan.places[name].get(slot)
 
     def samplers(self, name: str, revision: int) -> SamplerSet:
         """Return the samplers of a destination in this revision of the settings."""

@@ -13,10 +13,11 @@ from flows.limiting import LimiterStep, Place
 from flows.sampling import SamplerSet, SampleStep
 from logweir.batch import Batch
 from operators.decode import Decoder
-from operators.limiters import Item, Limiters, Question, Summary, spread
+from operators.limiters import Item, Limiters, Question, spread
 from operators.projection import Projection
 from operators.redact import Redactor
 from operators.rules import compile_rules, fields_of
+from operators.summaries import Summary
 
 _ORIGIN = "trial"
 

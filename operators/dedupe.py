@@ -58,6 +58,10 @@ class DedupeState:
         self._watermark = Watermark()
         self._ended: list[Suppressed] = []
         """What windows have dropped that ended and were not told of yet."""
+        self._part = 0
+        """How often any window was told of that was forgotten before its time: it may come again, and goes on then."""
+        self._late_part = 0
+        """How often any window was told of that has ended: one that comes too late for it goes on from there."""
         self.notices: Counter[str] = Counter()
 
     def take(self, key: str, second: int, count: int) -> int:
@@ -70,7 +74,7 @@ class DedupeState:
             return self._take_apart(key, seen, second, count)
         if len(self._seen) >= self._max_keys:
             self._forget(max(1, self._max_keys // _FORGOTTEN))
-        self._seen[key] = _Seen(second, count - 1)
+        self._seen[key] = self._begun(second, count)
         return 1
 
     def _take_apart(self, key: str, newest: _Seen, second: int, count: int) -> int:
@@ -79,8 +83,8 @@ class DedupeState:
             if abs(second - each.first) < self._window:
                 each.dropped += count
                 return 0
-        windows = sorted([*newest.older, newest, _Seen(second, count - 1)], key=lambda each: each.first)
-        open_from = self._watermark.reached - self._window - self._lateness
+        windows = sorted([*newest.older, newest, self._begun(second, count)], key=lambda each: each.first)
+        open_from = self._open_from
         kept = [each for each in windows[:-1] if each.first > open_from][1 - _WINDOWS :]
         for each in windows[: len(windows) - 1 - len(kept)]:
             self._tell(key, each)
@@ -98,7 +102,10 @@ class DedupeState:
         keys = {ask[0] for ask in asks}
         alone = len(keys) == len(asks) and self._seen.keys().isdisjoint(keys)
         if alone and len(self._seen) + len(asks) <= self._max_keys:
-            self._seen.update((key, _Seen(second, count - 1)) for key, second, count in asks)
+            begun, late, open_from = self._part, self._late_part, self._open_from
+            self._seen.update(
+                (key, _Seen(second, count - 1, begun if second > open_from else late)) for key, second, count in asks
+            )
             return [1] * len(asks)
         return [self.take(*ask) for ask in asks]
 
@@ -132,6 +139,9 @@ class DedupeState:
 
     def configure(self, settings: int, lateness: float, max_keys: int) -> list[Suppressed]:
         """Go on with another window in seconds, which holds at once for the keys that have been seen."""
+        if settings + lateness > self._window + self._lateness:
+            # What has ended may come again.
+            self._part = self._late_part
         self._window, self._lateness, self._max_keys = settings, lateness, max_keys
         self._forget(len(self._seen) - max_keys)
         ended, self._ended = self._ended, []
@@ -151,6 +161,7 @@ class DedupeState:
             "seen": seen,
             "ended": list(self._ended),
             "watermark": self._watermark.to_dict(),
+            "parts": (self._part, self._late_part),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -166,6 +177,7 @@ class DedupeState:
         else:
             self._seen = {key: _Seen(*each) for key, *each in state["seen"]}
         self._ended = list(state["ended"])
+        self._part, self._late_part = state.get("parts", (0, 0))
         self._watermark.restore(state["watermark"])
 
     def _forget(self, count: int) -> None:
@@ -181,10 +193,22 @@ class DedupeState:
         for seen in (*newest.older, newest):
             self._tell(key, seen)
 
+    @property
+    def _open_from(self) -> float:
+        """The second after which windows have begun that can still get records."""
+        return self._watermark.reached - self._window - self._lateness
+
+    def _begun(self, second: int, count: int) -> _Seen:
+        return _Seen(second, count - 1, self._part if second > self._open_from else self._late_part)
+
     def _tell(self, key: str, seen: _Seen) -> None:
+        """Tell what a window has dropped that is remembered no longer."""
         if seen.dropped:
             self._ended.append(self._suppressed(key, seen))
             seen.dropped, seen.told = 0, seen.told + 1
+        self._late_part = max(self._late_part, seen.told)
+        if seen.first > self._open_from:
+            self._part = max(self._part, seen.told)
 
     def _suppressed(self, key: str, seen: _Seen) -> Suppressed:
         return Suppressed(key, seen.first, self._window, seen.dropped, seen.told)

@@ -13,21 +13,18 @@ from collections.abc import Iterable, Sequence
 from itertools import compress, repeat
 from typing import Any, NamedTuple
 
-import orjson
 import xxhash
 
-from logweir.archive_table import MADE
-from logweir.batch import Account, Batch
-from logweir.record import epoch_seconds, rfc3339
+from logweir.batch import Batch
 from operators.annotate import UNTOLD
-from operators.formats import LOGWEIR, OTEL, Format
-from operators.limiter_keys import keys_of, values_of
-from operators.limiter_state import Group, Suppressed
+from operators.limiter_keys import keys_of
+from operators.limiter_state import Group
 from operators.projection import Getter, Projection
 from operators.rate_limit import whole_seconds
 from operators.rule_models import BaseRule, LimiterRule, SampleRule
 from operators.rules import select
 from operators.sampling import Sampled, Samplers, Samples
+from operators.summaries import Summary
 
 BUCKETS = 16
 """The keys of each limiter are spread over so many states. A recovery store depends on their number."""
@@ -52,6 +49,8 @@ class Question(NamedTuple):
     """Of the flow's settings, by which it was made."""
     samples: Samples | None = None
     """What the samplers have to be asked first."""
+    bucket: str = ""
+    """That has to answer."""
 
 
 class Progress(NamedTuple):
@@ -64,18 +63,8 @@ class Progress(NamedTuple):
     """As in a question."""
     revision: int
     """Of the flow's settings."""
-
-
-class Summary(NamedTuple):
-    """What windows of one limiter have dropped, to be told in records of their own."""
-
-    origin: str
-    """The sink partition that delivers them."""
-    rule: str
-    """The limiter's name."""
-    by: tuple[str, ...]
-    """The fields that its keys are made of."""
-    suppressed: list[Suppressed]
+    bucket: str
+    """That is told."""
 
 
 Item = Question | Summary | Sampled
@@ -163,78 +152,6 @@ class Limiters:
         return alike, list(counts), list(map(Group._make, compress(every, concerned)))
 
 
-def told_records(summary: Summary, layout: Format = LOGWEIR) -> Batch:
-    """Return a batch of records that say what was dropped, one for each key and window, with their ids.
-
-    Args:
-        summary: What was dropped.
-        layout: Of the source's records, beside which these are found by the same names.
-    """
-    records = [_told(summary.rule, summary.by, each) for each in summary.suppressed]
-    ids = [record["id"] for record in records]
-    for record in records:
-        _lay_out(record, summary.by, layout)
-    values = list(map(orjson.dumps, records))
-    account = Account()
-    account.made = len(values)
-    batch = Batch("logweir", MADE, values, range(len(values)), account)
-    # Where a source's lines become records, these are some already.
-    batch.records, batch.ids = [None] * len(values), ids
-    return batch
-
-
-def _told(rule: str, names: Sequence[str], suppressed: Suppressed) -> dict[str, Any]:
-    """Return the record that tells of one key's dropped records, in logweir's own format."""
-    values = values_of(suppressed.key, len(names))
-    start, length = suppressed.start, suppressed.length
-    identity = f"{rule}\0{suppressed.key}\0{start}\0{length}\0{suppressed.part}"
-    known = [str(value) for value in values if value is not None]
-    of = f" of {', '.join(known)}" if known else ""
-    record: dict[str, Any] = {
-        "id": f"dropped-{xxhash.xxh3_128_hexdigest(identity.encode(errors='surrogatepass'))}",
-        "timestamp": rfc3339(start + length),
-        "level": "warn",
-        "category": "logweir",
-        "message": f"'{rule}' dropped {suppressed.records} records{of} within {length} s",
-    }
-    for name, value in zip(names, values, strict=False):
-        _plant(record, name.split("."), value)
-    record.setdefault("metadata", {})["dropped"] = {
-        "rule": rule,
-        "records": suppressed.records,
-        "from": rfc3339(start),
-        "seconds": length,
-    }
-    return record
-
-
-def _lay_out(record: dict[str, Any], names: Sequence[str], layout: Format) -> None:
-    """Tell what the record tells also where a format has it; OpenTelemetry's wraps values, so it has its own words."""
-    if layout.name == OTEL.name:
-        moment = round((epoch_seconds(record["timestamp"]) or 0.0) * 1000) * 1_000_000
-        body, uid = {"stringValue": record["message"]}, {"stringValue": record["id"]}
-        of_otel = {"timeUnixNano": str(moment), "severityNumber": 13, "severityText": "WARN", "body": body}
-        record |= {**of_otel, "attributes": [{"key": "log.record.uid", "value": uid}]}
-        return
-    for name in ("id", "timestamp", "level", "category", "message", *names):
-        place = layout.wire(name)[0]
-        value: Any = record
-        for key in name.split("."):
-            value = value.get(key) if isinstance(value, dict) else None
-        if value is not None:
-            _plant(record, list(place.path), value)
-
-
-def _plant(record: dict[str, Any], path: list[str], value: Any) -> None:
-    """Put the value of a limiter's field where it stood in the dropped records, unless the summary says that itself."""
-    *parents, leaf = path
-    for parent in parents:
-        record = record.setdefault(parent, {})
-        if not isinstance(record, dict):
-            return
-    record.setdefault(leaf, value)
-
-
 class _Held:
     """A batch that waits."""
 
@@ -304,4 +221,4 @@ def spread(question: Question, limiter: int) -> list[tuple[str, Question]]:
     parts: defaultdict[str, list[Group]] = defaultdict(list)
     for group in question.groups:
         parts[bucket_of(group.keys[limiter])].append(group)
-    return [(bucket, question._replace(groups=groups)) for bucket, groups in parts.items()]
+    return [(bucket, question._replace(groups=groups, bucket=bucket)) for bucket, groups in parts.items()]

@@ -82,6 +82,10 @@ class RateState:
         self._next_end = _NEVER
         """When the first of the windows ends; or before that."""
         self._watermark = Watermark()
+        self._ended: list[Suppressed] = []
+        """What windows have dropped that were forgotten and not told of yet."""
+        self._part = 0
+        """How often any window was told of that was forgotten before its time: it may come again, and goes on then."""
         self.notices: Counter[str] = Counter()
         """What the bounds on memory have changed, since it was asked last."""
 
@@ -139,7 +143,7 @@ class RateState:
         """Note how far a partition has been read; return what the windows have dropped that close by this."""
         reached = self._watermark.read_until(partition, moment, now)
         self._open.clear()
-        closed: list[Suppressed] = []
+        closed, self._ended = self._ended, []
         if reached < self._next_end + self._lateness:
             return closed
         for limit, windows in self._windows.items():
@@ -152,7 +156,7 @@ class RateState:
 
     def told(self) -> list[Suppressed]:
         """Return what the open windows have dropped so far, and count anew; for when nothing more may come."""
-        told: list[Suppressed] = []
+        told, self._ended = self._ended, []
         for limit, windows in self._windows.items():
             for start, window in sorted(windows.items()):
                 told += _suppressed(limit, start, window)
@@ -171,12 +175,11 @@ class RateState:
         self._lateness, self._max_keys = lateness, max_keys
         self._open.clear()
         self._windows = {limit: before.pop(limit.length, (limit, {}))[1] for limit in self._limits}
-        return [
-            each
-            for limit, windows in before.values()
-            for start, window in sorted(windows.items())
-            for each in _suppressed(limit, start, window)
-        ]
+        for limit, windows in before.values():
+            for start, window in sorted(windows.items()):
+                self._give_up(limit, start, window)
+        ended, self._ended = self._ended, []
+        return ended
 
     @property
     def open_windows(self) -> int:
@@ -204,12 +207,15 @@ class RateState:
             "keys": packed(keys),
             "windows": recorded,
             "watermark": self._watermark.to_dict(),
+            "ended": list(self._ended),
+            "part": self._part,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a snapshot; windows of limits that the rule no longer has are forgotten."""
         is_packed = version_of(state, STATE_VERSION) > 1
         self._watermark.restore(state["watermark"])
+        self._ended, self._part = list(state.get("ended", ())), state.get("part", 0)
         lengths = {limit.length: limit for limit in self._limits}
         keys = unpacked(state["keys"]) if is_packed else []
         for length, _, start, *counts, dropped, told in state["windows"]:
@@ -235,12 +241,20 @@ class RateState:
         windows, start = self._windows[limit], second - second % limit.length
         window = windows.get(start)
         if window is None:
-            window = windows[start] = Window()
-            self._next_end = min(self._next_end, start + limit.length)
-            if len(windows) > MAX_WINDOWS + 2 * int(self._lateness) // limit.length:
-                forgotten = windows.pop(min(windows))
+            if len(windows) >= MAX_WINDOWS + 2 * int(self._lateness) // limit.length:
+                oldest = min(windows)
+                forgotten = windows.pop(oldest)
                 self.notices[OVER_WINDOWS] += len(forgotten.counts)
+                self._give_up(limit, oldest, forgotten)
+            window = windows[start] = Window(told=self._part)
+            self._next_end = min(self._next_end, start + limit.length)
         return window
+
+    def _give_up(self, limit: Limit, start: int, window: Window) -> None:
+        """Tell what a window has dropped that could still get records."""
+        self._open.clear()
+        self._ended += _suppressed(limit, start, window)
+        self._part = max(self._part, window.told + bool(window.dropped))
 
 
 def _suppressed(limit: Limit, start: int, window: Window) -> list[Suppressed]:

@@ -9,8 +9,9 @@ from pydantic import TypeAdapter
 
 from flows.limiting import LimiterStep, Place
 from operators.limiter_state import Group
-from operators.limiters import Question, Summary
+from operators.limiters import Progress, Question
 from operators.rule_models import LimiterRule, Rule
+from operators.summaries import Summary
 
 RULE: TypeAdapter[Any] = TypeAdapter(Rule)
 NOW = 1_790_000_000 - 1_790_000_000 % 3600
@@ -45,7 +46,7 @@ def ask(step: LimiterStep, records: int, revision: int = 0, number: int = 0, key
     group = Group(0, 1 << number, keys, NOW, records)
     (answer,) = [
         each
-        for each in step.on_batch([Question("0000", 1, "logs-0", NOW, [group], revision=revision)])[0]
+        for each in step.on_batch([Question("0000", 1, "logs-0", NOW, [group], revision=revision, bucket="03")])[0]
         if isinstance(each, Question)
     ]
     return answer.groups[0].records
@@ -125,15 +126,46 @@ def test_the_state_of_a_limiter_that_is_gone_is_thrown_away(monkeypatch: Any) ->
     assert step.on_notify() == ([], StatefulBatchLogic.DISCARD)
 
 
-def test_a_summary_waits_for_who_can_tell_it() -> None:
-    """A bucket that goes on after a crash, and gets nothing before the flow ends, keeps what it has to tell."""
+def test_a_summary_that_a_crash_has_left() -> None:
+    """A bucket that goes on after a crash tells what its windows have dropped though nothing comes any more."""
     slot = Slot(Place(0, rule(summarise=True), "tag"))
     step = slot.step()
     assert ask(step, 12) == 10
     recovered = slot.step(step.snapshot())
-    assert recovered.on_eof() == ([], StatefulBatchLogic.RETAIN)
+    assert recovered.notify_at() is not None
+    ((told,), _) = recovered.on_notify()
+    assert isinstance(told, Summary)
+    assert (told.origin, told.bucket, told.number) == ("0000", "03", 0)
+    assert [each.records for each in told.suppressed] == [2]
     again = slot.step(recovered.snapshot())
     assert ask(again, 1) == 0
     ((told,), _) = again.on_eof()
     assert isinstance(told, Summary)
+    assert (told.number, [(each.records, each.part) for each in told.suppressed]) == (1, [(1, 1)])
+
+
+def test_a_summary_waits_for_who_can_tell_it() -> None:
+    """A bucket that was recorded before it noted who tells its summaries keeps them until somebody asks."""
+    slot = Slot(Place(0, rule(summarise=True), "tag"))
+    step = slot.step()
+    assert ask(step, 12) == 10
+    older = {name: each for name, each in step.snapshot().items() if name in ("tag", "state")}
+    recovered = slot.step(older)
+    assert recovered.notify_at() is None
+    assert recovered.on_eof() == ([], StatefulBatchLogic.RETAIN)
+    assert ask(recovered, 1) == 0
+    ((told,), _) = recovered.on_eof()
+    assert isinstance(told, Summary)
     assert [each.records for each in told.suppressed] == [3]
+
+
+def test_progress_by_settings_that_are_forgotten() -> None:
+    """Progress waits for nobody's answer, so it may come when its settings are gone; then it changes nothing."""
+    slot = Slot(Place(0, rule(), "tag"), None, Place(0, rule(max_per_second=3), "tag"))
+    slot.present = 2
+    step = slot.step()
+    late = Progress("0000", "logs-0", NOW, 1, "03")
+    assert step.on_batch([late]) == ([], StatefulBatchLogic.RETAIN)
+    assert ask(step, 12, 2) == 3
+    slot.present = 1
+    assert slot.step().on_batch([late]) == ([], StatefulBatchLogic.RETAIN)

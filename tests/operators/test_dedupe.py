@@ -134,3 +134,42 @@ def test_more_keys_than_there_is_room_for() -> None:
     assert seen.notices == {OVER_KEYS: 1}
     assert seen.take("a", START + 1, 1) == 1
     assert {each.key for each in seen.read_until("0", START, START)} == {"a", "b"}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(START, START + 30)), max_size=100),
+    st.integers(1, 4),
+    st.sets(st.integers(0, 99)),
+    st.sets(st.integers(0, 99)),
+    st.integers(0, 100),
+)
+def test_no_two_summaries_are_alike(
+    asks: list[tuple[str, int]], max_keys: int, silences: set[int], read: set[int], cut: int
+) -> None:
+    """Whatever is forgotten, comes late or crashes, no two of what is told have the same key, window and part."""
+    seen = state(lateness=0, max_keys=max_keys)
+    told: list[Suppressed] = []
+    for number, (key, second) in enumerate(asks):
+        seen.take(key, second, 2)
+        if number in silences:
+            told += seen.told()
+        if number in read:
+            told += seen.read_until("0", second, START + 1000)
+        if number == cut:
+            seen, before = state(lateness=0, max_keys=max_keys), seen
+            seen.restore(before.to_dict())
+    told += seen.told()
+    assert len({(each.key, each.start, each.part) for each in told}) == len(told)
+
+
+def test_parts_are_stable_where_nothing_is_forgotten() -> None:
+    """A window's first summary is its part 0, whatever other windows have told before, so a replay has the same ids."""
+    seen = state()
+    seen.take("a", START, 2)
+    assert [each.part for each in seen.read_until("0", START + 100, START + 100)] == [0]
+    seen.take("a", START + 100, 2)
+    seen.take("b", START + 100, 2)
+    assert [each.part for each in seen.told()] == [0, 0]
+    # This one comes too late for the window that has been told.
+    seen.take("a", START, 2)
+    assert [(each.start, each.part) for each in seen.told() if each.start == START] == [(START, 1)]

@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from logweir.batch import Batch
-from logweir.record import LevelTable, epoch_seconds
 from operators.decode import Decoder
-from operators.formats import FORMATS, LOGWEIR, Format, configured
+from operators.formats import LOGWEIR
 from operators.limiter_keys import LONGEST_KEY, values_of
-from operators.limiter_state import Suppressed
-from operators.limiters import Limiters, Question, Summary, bucket_of, spread, told_records
+from operators.limiters import Limiters, Question, bucket_of, spread
 from operators.projection import Projection
 from operators.rule_models import LimiterRule, Rule
 from operators.rules import compile_rules, fields_of, projected_at_once
@@ -141,21 +139,3 @@ def test_decoded_once_where_only_limiters_decide() -> None:
     # The destination tells a missing member from null, which the limiter's own reading of it would not.
     (own,) = rules({**rate, "by": "service"})
     assert projected_at_once([own], [{"/service/host"}], LOGWEIR) is None
-
-
-@pytest.mark.parametrize("layout", [*FORMATS.values(), configured({"id": "/my.id", "level": "a.b", "message": "text"})])
-def test_summaries_in_every_format(layout: Format) -> None:
-    """Whatever the source's format, a destination finds a summary's level, time and text, and no two have one id."""
-    dropped = [Suppressed(key, int(NOW) + late, 1, 5) for key in ("shop", "\x00[null]") for late in (0, 60)]
-    batch = told_records(Summary("0000", "Limit", ("context.service",), dropped), layout)
-    ids = batch.ids
-    assert len(set(ids)) == 4
-    projection = Projection({"level", "message", "timestamp"}, layout)
-    Decoder(projection)(batch)
-    assert batch.account.rejected == []
-    assert batch.ids == ids
-    level, message, timestamp = map(projection.getter, ("level", "message", "timestamp"))
-    assert {LevelTable(layout.levels)[level(record)] for record in batch.records} == {"warn"}
-    assert [epoch_seconds(timestamp(record)) for record in batch.records] == [NOW + 1, NOW + 61] * 2
-    assert message(batch.records[0]) == "'Limit' dropped 5 records of shop within 1 s"
-    assert message(batch.records[2]) == "'Limit' dropped 5 records within 1 s"

@@ -148,6 +148,32 @@ def test_windows_beyond_the_limit_are_forgotten() -> None:
     assert windows.notices == {OVER_WINDOWS: 50}
 
 
+def test_windows_that_are_forgotten_are_told() -> None:
+    """What a forgotten window has dropped is told, once; if it comes again, that is told as another part."""
+    windows = RateState([Limit(1, 1)], 0, 1000)
+    windows.take("a", START, 3)
+    assert [(each.records, each.part) for each in windows.told()] == [(2, 0)]
+    windows.take("a", START, 1)
+    for second in range(START + 1, START + MAX_WINDOWS + 1):
+        windows.take("a", second, 1)
+    windows, before = RateState([Limit(1, 1)], 0, 1000), windows
+    windows.restore(before.to_dict())
+    windows.take("a", START, 3)
+    told = windows.read_until("0", START + 10_000, START + 10_000)
+    assert [(each.start, each.records, each.part) for each in told] == [(START, 1, 1), (START, 2, 2)]
+
+
+def test_a_length_that_comes_back() -> None:
+    """A window that a change of the rule has ended, and another one begins anew, is told as another part."""
+    windows = RateState([Limit(60, 1)], 0, 1000)
+    windows.take("a", START, 3)
+    told = windows.configure([Limit(1, 1)], 0, 1000)
+    assert windows.configure([Limit(60, 1)], 0, 1000) == []
+    windows.take("a", START, 3)
+    told += windows.told()
+    assert [(each.length, each.part) for each in told] == [(60, 0), (60, 1)]
+
+
 def test_what_open_windows_have_dropped_is_told_once() -> None:
     """When nothing more comes, what was dropped can be told without closing the window."""
     windows = state(Limit(1, 2))

@@ -18,11 +18,12 @@ from logweir.record import rfc3339
 from operators.annotate import OWN_SAMPLING, UNTOLD
 from operators.decode import Decoder
 from operators.formats import LOGWEIR
-from operators.limiters import Item, Limiters, Question, Summary, spread
+from operators.limiters import Item, Limiters, Question, spread
 from operators.projection import Projection
 from operators.rules import compile_rules, fields_of
 from operators.sampling import Asked as Asks
 from operators.sampling import Sampled, Samples, seconds_of
+from operators.summaries import Summary
 from tests.operators.rule_support import RULES
 
 START = 1_790_000_000

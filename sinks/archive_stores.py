@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +34,8 @@ _REMEDIES = {
 }
 _ALLOW = "allow these credentials s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on retention.archive"
 LOG = "_delta_log"
+_SYNCS = 16
+"""Files that are written to the disk at a time: those that are waited for together take hardly longer than one."""
 _LONGEST = 1000
 """Characters of what is told."""
 
@@ -112,6 +116,8 @@ class Directory:
         self.place = str(self._path)
         self._put: list[Path] = []
         """Files that may not be on the disk yet."""
+        self._named: dict[Path, None] = {}
+        """Directories whose new names may not."""
         self._synced = ""
         """The log's last entry that is on the disk."""
 
@@ -123,7 +129,7 @@ class Directory:
         """Write a file."""
         file = self._path / path
         try:
-            make(file.parent)
+            self._named |= dict.fromkeys([*_made(file.parent), file.parent])
             self._put.append(file)
             with file.open("wb", buffering=0) as handle:
                 rest = memoryview(body)
@@ -134,14 +140,11 @@ class Directory:
 
     def flush(self) -> None:
         """Write all to the disk: the system has it by now, and finds the best order."""
-        for file in self._put:
-            try:
-                sync(file)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, str(file)) from error
-        for directory in dict.fromkeys(file.parent for file in self._put):
-            sync(directory)
+        with ThreadPoolExecutor(_SYNCS) as pool:
+            list(pool.map(_sync_file, self._put))
+            list(pool.map(_sync_names, self._named))
         self._put.clear()
+        self._named.clear()
 
     def remove(self, paths: Iterable[str]) -> None:
         """Remove files."""
@@ -298,9 +301,27 @@ class Bucket:
 
 def make(directory: Path) -> None:
     """Make a directory and those above it, so that they last."""
+    for each in _made(directory):
+        sync(each)
+
+
+def _made(directory: Path) -> list[Path]:
+    """Make a directory and those above it; return the directories that have a new name in them."""
     if directory.exists():
-        return
+        return []
     missing = [each for each in (directory, *directory.parents) if not each.exists()]
     directory.mkdir(parents=True, exist_ok=True)
-    for each in missing:
-        sync(each.parent)
+    return [each.parent for each in missing]
+
+
+def _sync_file(file: Path) -> None:
+    try:
+        sync(file)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from error
+
+
+def _sync_names(directory: Path) -> None:
+    """Write a directory's names to the disk, unless a vacuum has removed it since."""
+    with suppress(FileNotFoundError):
+        sync(directory)

@@ -21,6 +21,7 @@ from flows.sources.generate import batch as generated
 from logweir.archive_table import MADE, application, columns
 from logweir.errors import DestinationError
 from logweir.retention import event_time
+from sinks.archive import ArchiveDestination
 from sinks.archive_columns import moments, texts
 from sinks.archive_files import files
 from sinks.destination import REDRIVE_PARTITION, Delivered, Hold, Retry
@@ -373,6 +374,32 @@ class TestFaults:
         archive = configured("s3://bucket").retention.archive
         assert archive.region == "eu-west-1"
         assert SECRET not in repr(archive)
+
+    def test_all_of_it_lasts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Before a commit all files are on the disk and all names that lead to them, each written to it once."""
+        fsync, commit = os.fsync, ArchiveDestination._commit
+        synced: list[Path] = []
+        committed: list[int] = []
+
+        def noted(descriptor: int) -> None:
+            synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+            fsync(descriptor)
+
+        def counted(*arguments: Any) -> None:
+            committed.append(len(synced))
+            commit(*arguments)
+
+        monkeypatch.setattr(os, "fsync", noted)
+        monkeypatch.setattr(ArchiveDestination, "_commit", counted)
+        records = [b'{"level":"info","timestamp":"2026-01-%02dT00:00:00Z"}' % day for day in range(1, 31)]
+        with writer(configured(tmp_path / "deep/a"), tmp_path) as archive:
+            archive.deliver(records)
+        before = [each for each in synced[: committed[0]] if "_delta_log" not in each.parts]
+        files = set((tmp_path / "deep/a").rglob("*.parquet"))
+        assert len(files) == 30
+        names = {parent for file in files for parent in file.parents if parent.is_relative_to(tmp_path / "deep/a")}
+        assert files | names <= set(before)
+        assert len(before) == len(set(before))
 
     def test_a_full_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """When the disk is full the stream holds, with the fix in words, and leaves no half of a file."""

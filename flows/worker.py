@@ -24,6 +24,7 @@ from typing import IO, Any
 import orjson
 
 from flows import orders
+from flows.joining import wait_for
 from flows.recovery_store import forget_unfinished
 from flows.runtime import Assignment, Runtime
 from logweir.errors import DestinationError, LogweirError, UndeliveredError
@@ -197,6 +198,7 @@ def _run_dataflow(runtime: Runtime, fail: Any) -> None:
     else:
         from bytewax.testing import cluster_main
 
+        wait_for(assignment.addresses[: assignment.worker])
         cluster_main(flow, list(assignment.addresses), assignment.worker, **options)
 
 

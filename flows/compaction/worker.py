@@ -17,6 +17,7 @@ from typing import IO
 from flows.compaction.opened import archive_of
 from flows.compaction.work import Work
 from flows.config import Flow
+from flows.joining import wait_for
 from flows.worker import EXIT_CRASHED, Reporter, begin, tell
 from logweir.events import Events
 
@@ -68,6 +69,7 @@ def _run_dataflow(assignment: CompactAssignment, work: Work) -> None:
     if assignment.workers == 1:
         run_main(flow, epoch_interval=interval)
     else:
+        wait_for(assignment.addresses[: assignment.worker])
         cluster_main(flow, list(assignment.addresses), assignment.worker, epoch_interval=interval)
 
 

@@ -233,6 +233,7 @@ def test_alone(tmp_path: Path) -> None:
     assert (done["archive"]["retained"], done["healthy"]) == (16, True)
     assert set(classes(tmp_path / "a")) == set(map(str, range(16)))
     assert "16 files" in report_text(done)
+    assert b"retrying" not in found.stderr
 
 
 def test_kept_alone(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from flows.sources.kafka import Kafka
 from logweir.errors import LogweirError
 from logweir.events import Events
 from operators.projection import Projection
+from sinks.archive import ArchiveDestination
 from sinks.destination import Delivered, Hold
-from sinks.health import timed_probe
+from sinks.health import timed
 from sinks.settings import DeliverySettings
 
 SOURCE = "source"
@@ -45,7 +46,7 @@ class Answer:
 
 
 def connect(flow: Flow) -> list[Answer]:
-    """Ask all at once; return the answers, the source's first. Nothing is read, sent or made."""
+    """Ask all at once; return the answers, the source's first. Nothing is read or sent, and nothing made stays."""
     asks: list[Callable[[], Answer]] = []
     if isinstance(flow.source, Kafka):
         asks.append(partial(_ask_source, flow, flow.source.group))
@@ -71,7 +72,10 @@ def _ask(flow: Flow, name: str, settings: DeliverySettings) -> Answer:
     except LogweirError as error:
         return Answer(name, kind, "error", None, str(error))
     try:
-        found, seconds = timed_probe(destination)
+        # Others write nothing, since it could not be taken away again.
+        found, seconds = timed(
+            destination.try_out if isinstance(destination, ArchiveDestination) else destination.probe
+        )
     finally:
         destination.close()
     match found:

@@ -1,6 +1,6 @@
 """Joining a cluster: the engine's processes connect to each other, each to those with a lower number.
 
-To one that doesn't listen yet the engine tries again in a second, and says so on standard output. So a worker begins once
+Where one doesn't listen yet the engine says so on standard output, and tries again in a second. So a worker begins once
 those listen that it connects to. It looks into the system's table of sockets, since whoever connected in order to find
 out would be taken for a worker.
 """

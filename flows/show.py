@@ -6,8 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from flows.archiving import ARCHIVE
+from flows.archiving import ARCHIVE, RetentionSettings
 from flows.config import Flow
+from logweir.units import format_duration
+from operators.retention import ranked
+from operators.retention_models import Policy
 from operators.rule_models import BaseRule
 
 MASK = "**********"
@@ -40,7 +43,7 @@ def _masked(value: Any, name: str = "") -> Any:
 
 
 def overview(flow: Flow) -> str:
-    """Return the destinations, and the rules in the order in which they are asked, as tables."""
+    """Return the destinations, rules and policies as tables, the latter in the order in which they are asked."""
     destinations = [
         (
             name,
@@ -72,7 +75,37 @@ def overview(flow: Flow) -> str:
     ]
     if rules:
         parts.append(table(("PRIORITY", "RULE", "TYPE", "ACTION", "ENABLED", "FOR"), rules))
+    if flow.archive is not None:
+        parts += _archive(flow.archive.retention)
     return "\n\n".join(parts)
+
+
+def _archive(settings: RetentionSettings) -> list[str]:
+    """Return where the archive is, and how long what is kept in it, as tables."""
+    archive, compaction = settings.archive, settings.compaction
+    holds = ", ".join(each.name for each in settings.hold) or "none"
+    compacted = f"every {format_duration(compaction.interval)}" if compaction.enabled else "by logweir compact"
+    place = table(
+        ("ARCHIVE", "FROM", "COMPACTION", "HOLDS"), [(str(_masked(archive.path)), archive.takes, compacted, holds)]
+    )
+    ordered = ranked(settings.policies)
+    policies = [
+        (str(each.priority), each.name, each.period, "yes" if each.enabled else "no", _taken(each)) for each in ordered
+    ]
+    policies.append(("", "(no policy)", settings.default_period, "", "what no policy takes"))
+    return [place, table(("PRIORITY", "POLICY", "KEPT", "ENABLED", "TAKES"), policies)]
+
+
+def _taken(policy: Policy) -> str:
+    """Return which records a policy takes."""
+    parts = [
+        f"{name} {', '.join(some)}"
+        for name, some in (("level", policy.levels), ("category", policy.categories))
+        if some
+    ]
+    if count := len(policy.conditions):
+        parts.append(f"{count} condition{'' if count == 1 else 's'}")
+    return "; ".join(parts) or "all"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

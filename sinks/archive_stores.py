@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
 from logweir.errors import DestinationError
 from sinks.aws import AwsAccess, s3_client, session
@@ -33,6 +35,10 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "shorten retention.archive",
 }
 _ALLOW = "allow these credentials s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on retention.archive"
+_UNCONDITIONAL = (
+    "this store takes a PUT with If-None-Match: * in another's place, so two writers, as the flow and its compaction "
+    f"are, would lose each other's commits: {_ELSEWHERE}"
+)
 LOG = "_delta_log"
 _SYNCS = 16
 """Files that are written to the disk at a time: those that are waited for together take hardly longer than one."""
@@ -88,6 +94,10 @@ class Store(Protocol):
 
     def probe(self) -> Probed:
         """Look whether files can be written. Changes nothing."""
+        ...
+
+    def try_out(self) -> Probed:
+        """Write something and take it away again, where `probe` only looks."""
         ...
 
     def close(self) -> None:
@@ -184,14 +194,25 @@ class Directory:
         trouble = self._trouble()
         return Delivered() if trouble is None else self.failed(trouble)
 
+    def try_out(self) -> Probed:
+        """Write a file without a name, so that nothing is left of it whatever happens."""
+        for place in (self._path / LOG, self._path):
+            directory = _nearest(place)
+            try:
+                with tempfile.TemporaryFile(dir=directory) as file:
+                    file.write(b"\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                return self.failed(OSError(error.errno, error.strerror, str(directory)))
+        return Delivered()
+
     def close(self) -> None:
         """Hold nothing open."""
 
     def _trouble(self) -> OSError | None:
         for place in (self._path / LOG, self._path):
-            directory = place
-            while not directory.exists() and directory != directory.parent:
-                directory = directory.parent
+            directory = _nearest(place)
             if not directory.is_dir():
                 return OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
             space = os.statvfs(directory)
@@ -294,9 +315,34 @@ class Bucket:
             return self.failed(error)
         return Delivered() if "KeyCount" in found else Retry("not an answer of ListObjectsV2: it has no KeyCount")
 
+    def try_out(self) -> Probed:
+        """Put an object, and again on the condition that there is none, by which all writers agree; then delete it."""
+        client, key = self._aws.connected(), f"{self.prefix}.logweir-check-{uuid4()}"
+        try:
+            client.put_object(Bucket=self.bucket, Key=key, Body=b"", IfNoneMatch="*")
+            try:
+                client.put_object(Bucket=self.bucket, Key=key, Body=b"", IfNoneMatch="*")
+                refused = False
+            except client.exceptions.ClientError as error:
+                refused = error.response.get("Error", {}).get("Code") == "PreconditionFailed"
+                if not refused:
+                    raise
+            finally:
+                client.delete_object(Bucket=self.bucket, Key=key)
+        except Exception as error:  # noqa: BLE001  as in `probe`
+            return self.failed(error)
+        return Delivered() if refused else Hold(f"{self.place}: {_UNCONDITIONAL}")
+
     def close(self) -> None:
         """Close the connections."""
         self._aws.close()
+
+
+def _nearest(place: Path) -> Path:
+    """Return a directory, or of those above it the first that there is."""
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return place
 
 
 def make(directory: Path) -> None:

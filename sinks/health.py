@@ -136,12 +136,12 @@ class HealthChecks:
             wait = self.interval
             if destination is None:
                 destination = self._open()
-            self._health.checked(*timed_probe(destination))
+            self._health.checked(*timed(destination.probe))
         if destination is not None:
             destination.close()
 
 
-def timed_probe(destination: Endpoint) -> tuple[Probed, float]:
-    """Return what a destination's check finds, and the seconds that it took."""
+def timed(check: Callable[[], Probed]) -> tuple[Probed, float]:
+    """Return what a check finds, and the seconds that it took."""
     started = time.monotonic()
-    return destination.probe(), time.monotonic() - started
+    return check(), time.monotonic() - started

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 import types
@@ -84,6 +85,46 @@ def test_check_tables(flow: Path) -> None:
     assert lines[2].split() == ["DESTINATION", "TYPE", "ENABLED", "RULES", "ON", "FAILURE"]
     assert lines[4].split() == ["off", "console", "no", "2", "hold"]
     assert [line.split()[1] for line in lines[-2:]] == ["high", "low"]
+
+
+def test_check_archive(flow: Path) -> None:
+    """The archive is shown with its place, what goes into it, and its policies in the order in which they decide."""
+    policies = "{name: Most, period: 7d, levels: [info, warn]}, {name: First, period: 2w, priority: 1, enabled: false}"
+    hold = "{name: Case 7, where: id exists}"
+    flow.write_text(
+        FLOW + f"retention: {{archive: ./kept, default_period: 3d, policies: [{policies}], hold: [{hold}]}}\n"
+    )
+    result = invoke("check", flow)
+    assert "archive      archive  yes      0      hold" in result.stdout
+    place, policies = result.stdout.split("\n\n")[2:]
+    assert [line.split("  ") for line in re.sub(" {2,}", "  ", place).splitlines()] == [
+        ["ARCHIVE", "FROM", "COMPACTION", "HOLDS"],
+        ["./kept", "source", "every 10m", "Case 7"],
+    ]
+    assert [re.split(" {2,}", line.strip()) for line in policies.splitlines()[1:]] == [
+        ["1", "First", "14d", "no", "all"],
+        ["0", "Most", "7d", "yes", "level info, warn"],
+        ["(no policy)", "3d", "what no policy takes"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "status", "said"),
+    [
+        ("kept/deep", "connected", ""),
+        ("flow.yaml/kept", "error", "a part of retention.archive is a file"),
+        ("/proc/kept", "unreachable", "/proc: No such file or directory"),
+    ],
+)
+def test_check_connects_to_the_archive(flow: Path, place: str, status: str, said: str) -> None:
+    """`--connect` writes where the archive will be, and leaves nothing there."""
+    flow.write_text(FLOW + f"retention: {{archive: {flow.parent / place}}}\n")
+    before = sorted(flow.parent.rglob("*"))
+    result = invoke("check", flow, "--connect", "--json")
+    rows = {each["name"]: each for each in json.loads(result.stdout)["connections"]}
+    assert (rows["archive"]["type"], rows["archive"]["status"]) == ("archive", status)
+    assert said in rows["archive"]["issue"]
+    assert sorted(flow.parent.rglob("*")) == before
 
 
 def test_check_findings(flow: Path) -> None:

@@ -531,6 +531,9 @@ class TestS3Faults:
         """Credentials that may not are told what they have to be allowed."""
         server.fault = error(403, "AccessDenied", "Access Denied")
         with writer(self.configured(server), tmp_path, flush_interval=0.05) as archive:
+            found = archive.destination.try_out()
+            assert isinstance(found, Hold)
+            assert "s3:PutObject" in found.issue
             archive.write(numbered(0, 1))
             assert (
                 "s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on retention.archive" in archive.issue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from sinks.archive_objects import BucketObjects, Objects, objects_of
+from sinks.archive_stores import Bucket
+from sinks.destination import Delivered, Hold
 from tests.flows.compaction.support import moto
 from tests.sinks.archive_support import configured
 
@@ -55,6 +58,45 @@ def test_files(objects: Objects) -> None:
             assert file.read(2) == whole[1:3]
     objects.delete([*listed, "retention=7d/part-3.parquet"])
     assert list(objects.listed()) == []
+
+
+def test_a_place_is_tried_out(objects: Objects, tmp_path: Path, bucket: tuple[str, dict[str, Any]]) -> None:
+    """A trial writes to the place, and nothing of it is left."""
+    place, access = bucket
+    there = isinstance(objects, BucketObjects)
+    settings = configured(f"{place}/{tmp_path.name}", archive=access) if there else configured(tmp_path / "a")
+    assert settings.retention.archive.store().try_out() == Delivered()
+    assert list(objects.log()) == []
+    if not there:
+        assert [each.name for each in (tmp_path / "a").rglob("*")] == ["_delta_log"]
+
+
+def test_a_disk_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial finds what permissions and free space don't tell."""
+
+    def failing(_descriptor: int) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    found = configured(tmp_path / "a").retention.archive.store().try_out()
+    assert isinstance(found, Hold)
+    assert found.issue == f"{tmp_path}: Disk quota exceeded: raise the quota, or set retention.archive elsewhere"
+
+
+def test_a_store_without_conditions(
+    tmp_path: Path, bucket: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that writes over what is there, whatever the condition, is refused: two writers would not agree."""
+    place, access = bucket
+    store = configured(f"{place}/{tmp_path.name}", archive=access).retention.archive.store()
+    assert isinstance(store, Bucket)
+    client = store.client()
+    put = client.put_object
+    monkeypatch.setattr(client, "put_object", lambda IfNoneMatch, **more: put(**more))  # noqa: N803
+    found = store.try_out()
+    assert isinstance(found, Hold)
+    assert "would lose each other's commits" in found.issue
+    assert client.list_objects_v2(Bucket=store.bucket, Prefix=store.prefix)["KeyCount"] == 0
 
 
 def test_nothing_is_left_of_a_failure(objects: Objects) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from flows import recovery_store
@@ -28,17 +29,30 @@ def groups(flow: Flow, only: Sequence[str] | None) -> list[list[str]]:
     return [names] if names else []
 
 
+def planned(flow: Flow, names: Sequence[str], workers: int) -> Assignment:
+    """Return what the workers of one dataflow are told, as far as that doesn't stand in its recovery store."""
+    isolated = flow.isolation == "destination"
+    label = names[0] if isolated else "all"
+    source = flow.source
+    group = source.group if isinstance(source, Kafka) else flow.name
+    return Assignment(
+        flow=flow,
+        destinations=tuple(names),
+        group=f"{group}.{label}" if isolated else group,
+        recovery=Path(flow.recovery.directory) / flow.name / label,
+        interval=_interval(flow, names),
+        workers=workers,
+    )
+
+
 def assign(flow: Flow, names: Sequence[str], workers: int) -> Assignment:
     """Return what the workers of one dataflow are told, and make its recovery store unless there is one.
 
     Raises:
         LogweirError: The store can't be made.
     """
-    isolated = flow.isolation == "destination"
-    label = names[0] if isolated else "all"
-    store = Path(flow.recovery.directory) / flow.name / label
-    source = flow.source
-    group = source.group if isinstance(source, Kafka) else flow.name
+    assignment = planned(flow, names, workers)
+    store = assignment.recovery
     try:
         recovery_store.make(store)
         partitions = recovery_store.remember_partitions(
@@ -50,16 +64,7 @@ def assign(flow: Flow, names: Sequence[str], workers: int) -> Assignment:
     except OSError as error:
         msg = f"recovery.directory {store}: {error.strerror}: make it writable, or set another"
         raise LogweirError(msg) from error
-    return Assignment(
-        flow=flow,
-        destinations=tuple(names),
-        group=f"{group}.{label}" if isolated else group,
-        recovery=store,
-        interval=_interval(flow, names),
-        workers=workers,
-        sink_partitions=partitions,
-        seatings=seatings,
-    )
+    return replace(assignment, sink_partitions=partitions, seatings=seatings)
 
 
 def _interval(flow: Flow, names: Sequence[str]) -> float:

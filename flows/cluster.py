@@ -28,7 +28,9 @@ MAX_BACKOFF_SECONDS = 30.0
 STABLE_SECONDS = 60.0
 """A dataflow that ran this long starts over with the shortest backoff."""
 _UNWRITABLE_SECONDS = 30.0
-"""After a recovery store could not be written, before it is tried again."""
+"""After the seats of limiters could not be written, before that is tried again."""
+_REMINDER_SECONDS = 300.0
+"""Before it is told again that a recovery store can't be made, while that is tried ever again."""
 KILL_SECONDS = 10.0
 """Beyond `stop_timeout`, before a worker that doesn't end is killed."""
 
@@ -49,6 +51,11 @@ class Cluster:
         self._workers: list[WorkerProcess] = []
         self._started = 0.0
         self._attempts = 0
+        self._refusals = 0
+        """How often in a row the recovery store could not be made."""
+        self._refusal = ""
+        """Why."""
+        self._remind_at = 0.0
         self._start_at: float | None = None
         self._change_at = 0.0
         """Before then changed settings are not brought in, since their seats could not be written."""
@@ -82,16 +89,16 @@ class Cluster:
         return not busy and self._start_at is None and self._reached("ready")
 
     def start(self) -> None:
-        """Start every worker, by the settings that are wanted."""
+        """Start every worker, by the settings that are wanted; later, if their recovery store can't be made now."""
         if self._wanted is not None:
             flow, names = self._wanted
             try:
                 self._assignment = assign(flow, names, self._assignment.workers)
             except LogweirError as error:
-                self._tell("flow.failed", "error", reason=str(error))
-                self._start_at = time.monotonic() + _UNWRITABLE_SECONDS
+                self._put_off(str(error))
                 return
             self._wanted = None
+            self._refusals, self._refusal = 0, ""
         count = self._assignment.workers
         addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(count)) if count > 1 else ()
         self._started = time.monotonic()
@@ -116,6 +123,7 @@ class Cluster:
             return False
         if self._start_at is not None:
             if self._stopping:
+                self.result = int(bool(self._refusal))
                 return False
             if now >= self._start_at:
                 self.start()
@@ -180,6 +188,7 @@ class Cluster:
                 "partitions": [part for each in reports for part in each["partitions"]],
                 "workers": reports,
                 "running": self._start_at is None,
+                "issue": self._refusal,
             }
         return merged
 
@@ -267,10 +276,19 @@ class Cluster:
             self.result = 1
             return False
         self._attempts = 0 if now - self._started > STABLE_SECONDS else self._attempts + 1
-        wait = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2.0 ** max(0, self._attempts - 1))
+        wait = backoff(self._attempts)
         self._tell("flow.crashed", "error", stream=self._label, exit_codes=codes, wait=wait)
         self._start_at = now + wait
         return True
+
+    def _put_off(self, reason: str) -> None:
+        """Start later, since there is no recovery store; tell why at first, when that changes, and now and then."""
+        now = time.monotonic()
+        if reason != self._refusal or now >= self._remind_at:
+            self._tell("flow.failed", "error", stream=self._label, reason=reason)
+            self._refusal, self._remind_at = reason, now + _REMINDER_SECONDS
+        self._refusals += 1
+        self._start_at = now + backoff(self._refusals)
 
     @property
     def _label(self) -> str:
@@ -289,6 +307,11 @@ class Cluster:
             self._tell(name, severity, **{"stream": self._label, **entry})
         elif "restart" in message and not self._restart_reason and not self._stopping:
             self._restart(message["restart"])
+
+
+def backoff(attempts: int) -> float:
+    """Return the seconds to wait after so many attempts in a row have failed."""
+    return min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2.0 ** min(max(0, attempts - 1), 10))
 
 
 def free_ports(count: int) -> list[int]:

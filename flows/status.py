@@ -116,7 +116,7 @@ def state(report: dict[str, Any]) -> tuple[str, float]:
 
 def issues(report: dict[str, Any]) -> list[str]:
     """Return what is wrong with a destination, in words, each once."""
-    return sorted({each["health"]["issue"] for each in report["workers"]} - {""})
+    return sorted({report["issue"], *(each["health"]["issue"] for each in report["workers"])} - {""})
 
 
 def lag(report: dict[str, Any]) -> int | None:

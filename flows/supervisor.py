@@ -17,14 +17,13 @@ from types import FrameType
 from typing import Any
 
 from flows.archiving import ARCHIVE
-from flows.assigning import assign, groups
+from flows.assigning import assign, groups, planned
 from flows.cluster import Cluster
 from flows.compaction.cluster import Compaction, wanted
 from flows.config import Flow, LoadedFlow
 from flows.display import Display
 from flows.flow_file import FlowFile
 from flows.reload import Reload
-from logweir.errors import LogweirError
 from logweir.events import Events
 
 _TICK_SECONDS = 0.1
@@ -87,7 +86,6 @@ class Supervisor:
             time.sleep(_TICK_SECONDS)
         self._end_server()
         self._display.close(self.report())
-        # There is none left if the only one could not be made.
         return max((cluster.result for cluster in self._clusters), default=1)
 
     def report(self) -> dict[str, Any]:
@@ -160,15 +158,12 @@ class Supervisor:
         for names in groups(flow, self._only):
             key = names[0] if flow.isolation == "destination" else ""
             cluster = present.pop(key, None) or leaving.pop(key, None)
-            if cluster is not None:
+            if cluster is None:
+                cluster = Cluster(planned(flow, names, self._worker_count), self._events, self._display)
                 cluster.want(flow, names)
-            else:
-                try:
-                    cluster = self._cluster(names)
-                except LogweirError as error:
-                    self._tell("flow.failed", "error", stream=names[0], reason=str(error))
-                    continue
                 cluster.start()
+            else:
+                cluster.want(flow, names)
             self._clusters.append(cluster)
         for cluster in present.values():
             cluster.stop(at_once=False)

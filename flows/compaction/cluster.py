@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from flows.archiving import FlowArchive
-from flows.cluster import BACKOFF_SECONDS, KILL_SECONDS, MAX_BACKOFF_SECONDS, STABLE_SECONDS, free_ports
+from flows.cluster import KILL_SECONDS, STABLE_SECONDS, backoff, free_ports
 from flows.compaction.work import COUNTS, OTHER_COUNTS
 from flows.compaction.worker import CompactAssignment
 from flows.config import Flow
@@ -144,7 +144,7 @@ class Compaction:
             self._start_at = now
         else:
             self._attempts = 0 if now - self._started > STABLE_SECONDS else self._attempts + 1
-            wait = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2.0 ** max(0, self._attempts - 1))
+            wait = backoff(self._attempts)
             self._tell("archive.crashed", "error", stream=STREAM, exit_codes=codes, wait=wait)
             self._start_at = now + wait
 

@@ -39,6 +39,7 @@ def report(*issues: str) -> dict[str, Any]:
             "partitions": partitions,
             "workers": workers,
             "running": True,
+            "issue": "",
         }
     }
 

@@ -7,6 +7,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,47 @@ def test_a_stop_that_comes_while_another_flow_is_brought_in(run: Run) -> None:
     whole._tend()
     found: list[Any] = [worker for cluster in clusters for worker in cluster._workers]
     assert [worker.signals for worker in found] == [[signal.SIGTERM]] * 3
+
+
+def test_a_new_destination_whose_store_cannot_be_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again ever more slowly, told of seldom, shown in the status, and begins once it has its store."""
+    console = {"type": "console"}
+    run = Run(tmp_path)
+    whole = supervisor.Supervisor(run.loaded(isolation="destination", destinations={"out": console}), None, 1, None)
+    whole._clusters[0].start()
+    blocked = tmp_path / "state" / "ours" / "more"
+    blocked.write_text("a file in the place of a directory")
+    whole._reload.flow = run.flow(isolation="destination", destinations={"out": console, "more": console})
+    whole._adopt()
+    added = whole._clusters[1]
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    tried = []
+    for _ in range(600):
+        now += 1
+        before = added._start_at
+        assert added.tend(now)
+        tried += [now] if added._start_at != before else []
+    gaps = [after - before for before, after in pairwise(tried)]
+    assert gaps[:5] == [2, 4, 8, 16, 30]
+    assert set(gaps[5:]) == {30}
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [each["event"] for each in told] == ["flow.failed"] * 2
+    assert told[0]["stream"] == "more"
+    assert str(blocked) in told[0]["reason"]
+    shown = whole.status()["destinations"]["more"]
+    assert (shown["status"], shown["issues"]) == ("disconnected", [told[0]["reason"]])
+    assert not added.is_current
+    blocked.unlink()
+    assert added.tend(now + 30)
+    assert added.is_current
+    assert whole.status()["destinations"]["more"]["issues"] == []
+    workers: Any = added._workers
+    assert [worker.assignment.destinations for worker in workers] == [("more",)]
+
+
+def test_the_wait_has_a_bound() -> None:
+    """However often something fails, the next attempt comes."""
+    assert [module.backoff(attempts) for attempts in (0, 1, 2, 5, 6, 10_000)] == [1, 1, 2, 16, 30, 30]

@@ -16,7 +16,7 @@ def report(read: int, delivered: int, issue: str = "") -> dict[str, Any]:
     """Return what the supervisor reports of one destination."""
     ledger = Ledger()
     ledger.read, ledger.delivered = read, delivered
-    return {"out": {"ledger": ledger, "workers": [{"health": {"issue": issue}}], "running": True}}
+    return {"out": {"ledger": ledger, "workers": [{"health": {"issue": issue}}], "running": True, "issue": ""}}
 
 
 def live() -> Display:

@@ -53,6 +53,7 @@ def reference() -> str:
     """Return the page."""
     schema = flow_schema(variables=False)
     definitions = schema["$defs"]
+    common = _common(definitions)
     parts = [_HEAD, "## The flow\n", _settings(schema, definitions)]
     for title, said, names in (
         ("Sources", "`source.type` says which.", _named(definitions, "source_", "")),
@@ -64,16 +65,23 @@ def reference() -> str:
             definition = definitions[name]
             kind = definition["properties"]["type"]["const"]
             parts.append(f"### {title[:-1]} `{kind}`\n\n{_line(definition.get('description', ''))}\n")
-            parts.append(_settings(definition, definitions, COMMON if name.startswith("destination_") else ()))
+            own = dict(sorted(definition["properties"].items(), key=lambda item: item[0] in common))
+            shared = [name for name in common if common[name] == own.get(name)]
+            parts.append(_settings({**definition, "properties": own}, definitions, shared))
         if title == "Rules":
             parts.append("## Retention policies\n\n[retention.md](retention.md) says what they mean together.\n")
             parts.append(_settings(definitions["Policy"], definitions))
             parts.append("## Legal holds\n\n[erasure.md](erasure.md#legal-holds) says what they keep.\n")
             parts.append(_settings(definitions["Hold"], definitions))
-    first = definitions[_named(definitions, "destination_", "")[0]]
-    parts.append("### Every destination\n\nThese go with the settings of each.\n")
-    parts.append(_settings(first, definitions, first["properties"].keys() - COMMON))
+    parts.append("### Every destination\n\nThese go with the settings of each, unless it has its own of that name.\n")
+    parts.append(_settings({"properties": common}, definitions))
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _common(definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that destinations share, as most of them have them."""
+    found = [definitions[name]["properties"] for name in _named(definitions, "destination_", "")]
+    return {name: max(each := [own[name] for own in found], key=each.count) for name in COMMON}
 
 
 def _named(definitions: dict[str, Any], prefix: str, suffix: str) -> list[str]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from operator import itemgetter
+from itertools import filterfalse, repeat
+from operator import contains, itemgetter
 from typing import Any, NoReturn
 
 import msgspec
@@ -30,6 +31,7 @@ CAUSES = frozenset({NOT_JSON, NOT_UTF8, NOT_AN_OBJECT, TOO_DEEP, EMPTY})
 """Why something is no record: what has one of these has never come to the rules."""
 
 _BRACE = ord("{")
+_NEWLINE = ord("\n")
 _FIRST_BYTE = itemgetter(0)
 _WHITESPACE = b" \t\r\n"
 
@@ -69,17 +71,15 @@ class Decoder:
             wrap_lines(batch)
         if not batch.values:
             return
-        # What holds for all of a batch's bytes is tested once for all, at the speed of memory.
-        joined = b"".join(batch.values)
         try:
-            if not joined.isascii():
-                b"\n".join(batch.values).decode()
+            for value in filterfalse(bytes.isascii, batch.values):
+                value.decode()
             batch.records = list(map(self._projection.decode, batch.values))
         except (ValueError, RecursionError):
             self._decode_each(batch)
         if self._identity is None:
             return
-        if b"\n" in joined or set(map(_FIRST_BYTE, batch.values)) - {_BRACE}:
+        if set(map(_FIRST_BYTE, batch.values)) != {_BRACE} or any(map(contains, batch.values, repeat(_NEWLINE))):
             batch.values = [_one_line(value) for value in batch.values]
             batch.size = sum(map(len, batch.values))
         batch.ids = _identify(batch, list(map(self._identity, batch.records)))

@@ -211,6 +211,9 @@ class Delivery:
             request = self._open
             if request is None:
                 request = self._open = Request(time.monotonic())
+            if start == 0 and self._is_better_sent(request, batch):
+                self._seal()
+                continue
             stop, size = cut(batch, start, self._max_records - len(request), self._settings.max_bytes - request.size)
             if len(request) and request.size + size > self._settings.max_bytes:
                 self._seal()
@@ -219,6 +222,11 @@ class Delivery:
             start = stop
             if len(request) >= self._max_records or request.size >= self._settings.max_bytes or start < len(batch):
                 self._seal()
+
+    def _is_better_sent(self, request: Request, batch: Batch) -> bool:
+        """Tell whether a request is full enough to go without a part of a batch: cutting one looks at each record."""
+        full = len(request) + len(batch) > self._max_records or request.size + batch.size > self._settings.max_bytes
+        return full and (request.size > self._settings.max_bytes // 2 or len(request) > self._max_records // 2)
 
     def _seal(self) -> None:
         if self._open is not None:

@@ -26,12 +26,13 @@ from msgspec import UNSET, UnsetType
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from logweir.record import epoch_seconds, rfc3339
+from logweir.units import Bytes
 from sinks.address import split_credentials
 from sinks.destination import Delivered, Getter, Hold, Invalid, Limits, Outcome, Probed, Records, probed
 from sinks.elasticsearch_answers import PRIVILEGE, forbids_new_indices, lacks_privilege, read_answer
 from sinks.http import HttpClient, Response
 from sinks.secret import HeaderSecret
-from sinks.settings import CommonDestination, env_field, from_environment
+from sinks.settings import BatchSettings, CommonDestination, env_field, from_environment
 
 MAX_REQUEST_BYTES = 100 * 1024 * 1024
 MAX_ID_BYTES = 512
@@ -43,6 +44,16 @@ _FIFTH = itemgetter(4)
 _AT = ord("@")
 _DATE = re.compile(r"%[YmdHjVG]")
 _INDEX = re.compile(r"""[^A-Z\\/*?"<>|,\#:\s_+-][^A-Z\\/*?"<>|,\#:\s]*""")
+
+
+class BulkBatch(BatchSettings):
+    """When a request is sent: as soon as one of the limits is reached."""
+
+    # A request costs the client half a millisecond whatever is in it, and servers like those of some megabytes best.
+    max_records: int = Field(10_000, ge=1, description="The most records in one request.")
+    max_bytes: Bytes = Field(
+        2_000_000, gt=0, description="The most bytes of records in one request, before compression."
+    )
 
 
 class Elasticsearch(CommonDestination):
@@ -63,6 +74,7 @@ class Elasticsearch(CommonDestination):
     pipeline: str | None = Field(None, description="Ingest pipeline that the documents go through.")
     validate_ssl: bool = Field(True, description="Check the server's certificate.")
     compression: bool | Literal["gzip"] = Field(True, description="Compress request bodies with gzip.")
+    batch: BulkBatch = Field(default_factory=BulkBatch, description="When a request is sent.")
 
     @field_validator("index")
     @classmethod

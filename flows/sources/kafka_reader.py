@@ -22,11 +22,14 @@ from flows.sources.kafka_part import KafkaPart
 from logweir.errors import SourceError
 from logweir.librdkafka import teller
 
-POLL_RECORDS = 2000
+POLL_RECORDS = 4000
 """Records of one poll: enough to spread the cost of a batch, few enough to keep the pieces of work short."""
 
-POLL_BYTES = 2_000_000
-"""Of one poll, about: large records come a few at a time, or a poll would exceed the room by all that is prefetched."""
+POLL_BYTES = 1_900_000
+"""Of one poll, about: large records come a few at a time, or a poll would exceed the room by all that is prefetched.
+
+One fits into a request of Elasticsearch as it is, without being cut.
+"""
 
 PREFETCH_KBYTES = 8192
 _FEW = 4

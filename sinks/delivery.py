@@ -10,26 +10,25 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from logweir.batch import Batch, Rejected
+from logweir.batch import Batch
 from logweir.errors import UndeliveredError
 from logweir.events import Events
 from logweir.ledger import Ledger
+from sinks.backlog import Backlog, Refused
 from sinks.compression import compress
 from sinks.deadletter import DeadLetter, DeadLetters
 from sinks.decide import Circuit, Done, Policy, Reject, Split, Wait, backoff, decide
 from sinks.destination import Delivered, Destination, Hold, Outcome, Partial, Records, Retry, Screening, TooLarge
+from sinks.failures import Failures
 from sinks.flight import Flight
 from sinks.health import Health
-from sinks.request import Request, cut
+from sinks.request import Request
 from sinks.stats import Stats
 
-_FAILURES_SECONDS = 10.0
-"""Dead letters are told at most this often, and at each barrier."""
 _POLL_SECONDS = 0.5
 """Threads that wait look up this often, to notice a stop."""
 
@@ -80,19 +79,14 @@ class Delivery:
         self._health = health or Health(settings.name, events)
         self._circuit = Circuit()
         self._changed = threading.Condition()
-        self._open: Request | None = None
-        self._queue: deque[Request | _Refused] = deque()
         self._outstanding = 0
         """Records and refusals accepted and not settled."""
         self._closing = False
         self._abandoned = threading.Event()
-        self._untold: dict[str, str] = {}
-        """cause -> the last reason, of dead letters that no event has told of yet."""
-        self._told = self.ledger.dead_lettered.copy()
-        self._told_at = -_FAILURES_SECONDS
+        self._failures = Failures(settings.name, events, self.ledger, self._changed)
         self.defect: BaseException | None = None
         """What a sender thread died of; raised to the worker by the next call."""
-        self._max_records, count = self._bounds(destination)
+        self._backlog, count = self._begin()
         self._threads = [
             threading.Thread(target=self._send_all, name=f"{settings.name}-sender-{number}", daemon=True)
             for number in range(count)
@@ -110,7 +104,7 @@ class Delivery:
             self._raise_defect()
             for causes in noticed:
                 self.stats.notices.update(causes)
-            before, waiting = len(self._queue), self._open
+            before, waiting = len(self._backlog), self._backlog.open
             for batch, pieces in zip(batches, encoded, strict=True):
                 self.ledger.add(batch.account)
                 self.stats.notices.update(batch.account.notices)
@@ -119,13 +113,13 @@ class Delivery:
                 # What the steps before have dropped is settled; the rest is when it is delivered or dead-lettered.
                 self._flight.release(batch.account.read_bytes - batch.size - refused_bytes)
                 if rejected:
-                    self._queue.append(_Refused(batch.topic, batch.partition, rejected, refused_bytes))
+                    self._backlog.refuse(Refused(batch.topic, batch.partition, rejected, refused_bytes))
                     self._outstanding += len(rejected)
-                self._append(batch, pieces)
+                self._backlog.append(batch, pieces)
                 self._outstanding += len(batch)
             # No more senders are woken than find work; one has to know when a new request will be old enough.
-            opened = self._open is not None and self._open is not waiting
-            self._changed.notify(len(self._queue) - before + opened)
+            opened = self._backlog.open not in (None, waiting)
+            self._changed.notify(len(self._backlog) - before + opened)
 
     def notice(self, causes: dict[str, int]) -> None:
         """Count records by what was done to them on the way without a drop."""
@@ -142,7 +136,7 @@ class Delivery:
             UndeliveredError: The flow is stopping and the destination didn't take the rest in time.
         """
         with self._changed:
-            self._seal()
+            self._backlog.seal()
             self._changed.notify_all()
             while self._outstanding and self.defect is None:
                 deadline = stop_by()
@@ -155,7 +149,7 @@ class Delivery:
                     raise UndeliveredError(msg)
                 self._changed.wait(_POLL_SECONDS)
             self._raise_defect()
-        self._tell_failures(pause=0.0)
+        self._failures.tell(pause=0.0)
         self._insist("dead letters", self._dead_letters.flush)
         if self._abandoned.is_set():
             msg = f"{self._settings.name}: stopped before its dead letters were durable"
@@ -165,9 +159,9 @@ class Delivery:
         """Go on by other settings, from the next request on. `concurrency` stays."""
         with self._changed:
             # What has been gathered may be more than a request may hold from now on.
-            self._seal()
+            self._backlog.seal()
             self._settings = settings
-            self._max_records, _ = self._bounds(self._destination)
+            self._backlog.max_records, self._backlog.max_bytes = self._bounds()
             self._changed.notify_all()
 
     def checkpoint(self) -> Any:
@@ -195,43 +189,17 @@ class Delivery:
                 "circuit": self._circuit.state,
             }
 
-    def _bounds(self, destination: Any) -> tuple[int, int]:
-        """Return the most records of a request, and how many threads send."""
-        most = min(self._settings.max_records, destination.limits.request_records)
-        return most, 1 if destination.serial else self._settings.concurrency
+    def _begin(self) -> tuple[Backlog, int]:
+        """Return where records wait, and how many threads send."""
+        return Backlog(*self._bounds()), 1 if self._destination.serial else self._settings.concurrency
+
+    def _bounds(self) -> tuple[int, int]:
+        """Return the most records and the most bytes of a request."""
+        return min(self._settings.max_records, self._destination.limits.request_records), self._settings.max_bytes
 
     def _encode(self, batch: Batch) -> Any:
-        """Return what `_append` takes of a batch."""
+        """Return what the backlog takes of a batch."""
         return self._destination.encode(Records(batch.values, batch.ids, batch.records, batch.arrived)) if batch else []
-
-    def _append(self, batch: Batch, pieces: Any) -> None:
-        """Put a batch's records into the open request, and cut it wherever it is full."""
-        start = 0
-        while start < len(batch):
-            request = self._open
-            if request is None:
-                request = self._open = Request(time.monotonic())
-            if start == 0 and self._is_better_sent(request, batch):
-                self._seal()
-                continue
-            stop, size = cut(batch, start, self._max_records - len(request), self._settings.max_bytes - request.size)
-            if len(request) and request.size + size > self._settings.max_bytes:
-                self._seal()
-                continue
-            request.append(batch, pieces, start, stop, size)
-            start = stop
-            if len(request) >= self._max_records or request.size >= self._settings.max_bytes or start < len(batch):
-                self._seal()
-
-    def _is_better_sent(self, request: Request, batch: Batch) -> bool:
-        """Tell whether a request is full enough to go without a part of a batch: cutting one looks at each record."""
-        full = len(request) + len(batch) > self._max_records or request.size + batch.size > self._settings.max_bytes
-        return full and (request.size > self._settings.max_bytes // 2 or len(request) > self._max_records // 2)
-
-    def _seal(self) -> None:
-        if self._open is not None:
-            self._queue.append(self._open)
-            self._open = None
 
     def _raise_defect(self) -> None:
         if self.defect is not None:
@@ -241,8 +209,8 @@ class Delivery:
         """Be one sender thread."""
         try:
             while (work := self._next()) is not None:
-                if isinstance(work, _Refused):
-                    self._refuse(work)
+                if isinstance(work, Refused):
+                    self._bury(work.letters(), work.size)
                 else:
                     self._deliver(work)
         except BaseException as error:  # noqa: BLE001  a sender that dies must stop the flow, not leave it waiting
@@ -250,17 +218,17 @@ class Delivery:
                 self.defect = self.defect or error
                 self._changed.notify_all()
 
-    def _next(self) -> Request | _Refused | None:
+    def _next(self) -> Request | Refused | None:
         """Return the next piece of work, sealing the open request once it is old enough; None at the end."""
         with self._changed:
             while not self._closing:
-                if self._queue:
-                    return self._queue.popleft()
+                if self._backlog:
+                    return self._backlog.take()
                 wait = _POLL_SECONDS
-                if self._open is not None:
-                    wait = self._open.opened + self._settings.flush_interval - time.monotonic()
+                if self._backlog.open is not None:
+                    wait = self._backlog.open.opened + self._settings.flush_interval - time.monotonic()
                     if wait <= 0:
-                        self._seal()
+                        self._backlog.seal()
                         continue
                 self._changed.wait(wait)
         return None
@@ -370,15 +338,6 @@ class Delivery:
         letters = [request.letter(index, cause, reason) for index, (cause, reason) in rejected.items()]
         self._bury(letters, sum(len(letter.value) for letter in letters))
 
-    def _refuse(self, refused: _Refused) -> None:
-        self._bury(
-            [
-                DeadLetter(each.value, refused.topic, refused.partition, each.offset, each.cause, each.detail, 0)
-                for each in refused.rejected
-            ],
-            refused.size,
-        )
-
     def _bury(self, letters: list[DeadLetter], size: int) -> None:
         """Dead-letter records, and count them by cause."""
         if not self._insist("dead letters", lambda: self._dead_letters.write(letters)):
@@ -390,23 +349,8 @@ class Delivery:
             self.ledger.dead_lettered.update(causes)
             self.stats.failed += len(letters)
             self._settle(len(letters), size)
-            for letter in letters:
-                self._untold[letter.cause] = letter.reason
-        self._tell_failures()
-
-    def _tell_failures(self, pause: float = _FAILURES_SECONDS) -> None:
-        """Tell what was dead-lettered since the last time, unless that was a moment ago."""
-        with self._changed:
-            now = time.monotonic()
-            if not self._untold or now - self._told_at < pause:
-                return
-            untold, self._untold, self._told_at = self._untold, {}, now
-            counts = self.ledger.dead_lettered - self._told
-            self._told = self.ledger.dead_lettered.copy()
-        for cause, reason in untold.items():
-            self._events.tell(
-                "stream.failed", "warn", stream=self._settings.name, records=counts[cause], cause=cause, reason=reason
-            )
+        self._failures.note({letter.cause: letter.reason for letter in letters})
+        self._failures.tell()
 
     def _settle(self, records: int, size: int) -> None:
         """Note, under the lock, that records are settled."""
@@ -474,13 +418,3 @@ class Delivery:
     def _pause(self, until: float) -> bool:
         """Wait; False when the flow gave up first."""
         return not self._abandoned.wait(max(0.0, until - time.monotonic()))
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """Records that a step before the sink rejected."""
-
-    topic: str
-    partition: int
-    rejected: list[Rejected]
-    size: int

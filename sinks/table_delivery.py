@@ -12,6 +12,7 @@ from typing import Any, cast
 from logweir.batch import Batch
 from logweir.events import Events
 from logweir.ledger import Ledger
+from sinks.backlog import Backlog
 from sinks.deadletter import DeadLetters
 from sinks.delivery import Delivering, Delivery
 from sinks.destination import Destination, Endpoint, Outcome, TableDestination
@@ -38,25 +39,14 @@ class TableDelivery(Delivery):
         plain: Any = destination
         super().__init__(settings, plain, dead_letters, flight, events, ledger, health)
 
-    def _bounds(self, destination: Any) -> tuple[int, int]:
-        del destination
-        return self._settings.max_records, 1
+    def _begin(self) -> tuple[Backlog, int]:
+        return _Whole(*self._bounds()), 1
+
+    def _bounds(self) -> tuple[int, int]:
+        return self._settings.max_records, self._settings.max_bytes
 
     def _encode(self, batch: Batch) -> Any:
         return self._table.columns(batch)
-
-    def _append(self, batch: Batch, pieces: Any) -> None:
-        """Put a batch into the open request, which is sealed once it is full; a batch is never cut."""
-        if not batch:
-            return
-        request = self._open
-        if not isinstance(request, _Parts):
-            request = self._open = _Parts(time.monotonic())
-        request.parts.append(pieces)
-        request.rows += len(batch)
-        request.size += batch.size
-        if len(request) >= self._max_records or request.size >= self._settings.max_bytes:
-            self._seal()
 
     def _prepare(self, request: Request) -> None:
         """Have nothing to do: columns are what is committed."""
@@ -79,6 +69,23 @@ def deliver_to(
     if isinstance(destination, TableDestination):
         return TableDelivery(settings, destination, dead_letters, flight, events, ledger, health)
     return Delivery(settings, cast("Destination", destination), dead_letters, flight, events, ledger, health)
+
+
+class _Whole(Backlog):
+    """Batches that are never cut."""
+
+    def append(self, batch: Batch, pieces: Any) -> None:
+        """Put a batch's columns into the open request, which is sealed once it is full."""
+        if not batch:
+            return
+        request = self.open
+        if not isinstance(request, _Parts):
+            request = self.open = _Parts(time.monotonic())
+        request.parts.append(pieces)
+        request.rows += len(batch)
+        request.size += batch.size
+        if self.is_full(request):
+            self.seal()
 
 
 class _Parts(Request):

@@ -179,7 +179,7 @@ class TestFiles:
             held = pa.total_allocated_bytes() - before
             assert held < 2 * archive.delivery.ledger.read_bytes
             archive.settle()
-            request: Any = archive.delivery._open
+            request: Any = archive.delivery._backlog.open
             assert request is None
         assert len(rows(tmp_path / "a")) == 20_000
 

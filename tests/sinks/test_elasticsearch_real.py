@@ -255,7 +255,7 @@ class TestHolds:
 def _sealed(delivery: Delivery) -> None:
     """Have what was written sent now."""
     with delivery._changed:
-        delivery._seal()
+        delivery._backlog.seal()
         delivery._changed.notify_all()
 
 

@@ -1,0 +1,92 @@
+"""What waits to be sent: the records of batches, gathered into requests, each cut where it is full."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from logweir.batch import Batch, Rejected
+from sinks.deadletter import DeadLetter
+from sinks.request import Request, cut
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Records that a step before the sink rejected."""
+
+    topic: str
+    partition: int
+    rejected: Sequence[Rejected]
+    size: int
+    """Raw bytes."""
+
+    def letters(self) -> list[DeadLetter]:
+        """Return the dead letters."""
+        return [
+            DeadLetter(each.value, self.topic, self.partition, each.offset, each.cause, each.detail, 0)
+            for each in self.rejected
+        ]
+
+
+class Backlog:
+    """Requests in order, the last of which may still be open. Its owner holds a lock about each use.
+
+    Args:
+        max_records: Of one request.
+        max_bytes: Of one request; a larger record goes alone.
+    """
+
+    def __init__(self, max_records: int, max_bytes: int) -> None:
+        self.max_records = max_records
+        self.max_bytes = max_bytes
+        self.open: Request | None = None
+        """The one that is being filled."""
+        self._ready: deque[Request | Refused] = deque()
+
+    def __len__(self) -> int:
+        """Return how much can be taken."""
+        return len(self._ready)
+
+    def append(self, batch: Batch, pieces: list[bytes]) -> None:
+        """Put a batch's records and their encoded pieces into the open request, and cut it wherever it is full."""
+        start = 0
+        while start < len(batch):
+            request = self.open
+            if request is None:
+                request = self.open = Request(time.monotonic())
+            if start == 0 and self._is_better_sent(request, batch):
+                self.seal()
+                continue
+            stop, size = cut(batch, start, self.max_records - len(request), self.max_bytes - request.size)
+            if len(request) and request.size + size > self.max_bytes:
+                self.seal()
+                continue
+            request.append(batch, pieces, start, stop, size)
+            start = stop
+            if start < len(batch) or self.is_full(request):
+                self.seal()
+
+    def refuse(self, refused: Refused) -> None:
+        """Put in what is to be dead-lettered."""
+        self._ready.append(refused)
+
+    def seal(self) -> None:
+        """Close the open request: it is sent as it is."""
+        if self.open is not None:
+            self._ready.append(self.open)
+            self.open = None
+
+    def take(self) -> Request | Refused:
+        """Return what waits longest, and forget it."""
+        return self._ready.popleft()
+
+    def is_full(self, request: Request) -> bool:
+        """Tell whether a request has as much as it may have."""
+        return len(request) >= self.max_records or request.size >= self.max_bytes
+
+    def _is_better_sent(self, request: Request, batch: Batch) -> bool:
+        """Tell whether a request is full enough to go without a part of a batch: cutting one looks at each record."""
+        fits = len(request) + len(batch) <= self.max_records and request.size + batch.size <= self.max_bytes
+        return not fits and (request.size > self.max_bytes // 2 or len(request) > self.max_records // 2)

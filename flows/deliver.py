@@ -33,7 +33,7 @@ def dataflow(runtime: Runtime, fail: Callable[[BaseException], None]) -> Dataflo
         runtime: Its steps.
         fail: Ends the process, epoch unrecorded, for an error that a sink partition has met. Must not return.
     """
-    flow = Dataflow(runtime.assignment.flow.name.replace("-", "_"))
+    flow = Dataflow(runtime.dataflow)
     batches = op.input("source", flow, runtime.source)
     decoded = op.flat_map_batch("decode", batches, lambda some: [runtime.decode(batch) for batch in some])
     for name in runtime.destinations:

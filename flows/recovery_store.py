@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,36 @@ def forget_unfinished(store: Path) -> int:
         with closing(_open(path)) as database, database:
             forgotten += database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (resume,)).rowcount
     return forgotten
+
+
+def forget_gone(store: Path, steps: Sequence[str], gone: Callable[[Iterable[str]], Collection[str]], most: int) -> int:
+    """Throw away what was recorded of a source's partitions that are gone, but for some; return of how many.
+
+    No run may use the store meanwhile.
+
+    Args:
+        store: The store.
+        steps: The ids of the steps whose keys are such partitions.
+        gone: Tells which of some partitions are gone.
+        most: So many of those stay, the ones that were read last.
+    """
+    files = _files(store)
+    chosen = f"step_id IN ({','.join('?' * len(steps))})"
+    last: dict[str, int] = {}
+    for path in files:
+        with closing(_open(path)) as database:
+            read = database.execute(f"SELECT state_key, snap_epoch FROM snaps WHERE {chosen}", steps)  # noqa: S608
+            for key, epoch in read:
+                last[key] = max(epoch, last.get(key, 0))
+    if len(last) <= most:
+        return 0
+    forgotten = sorted(gone(last), key=last.__getitem__)
+    del forgotten[max(0, len(forgotten) - most) :]
+    for path in files:
+        with closing(_open(path)) as database, database:
+            delete = f"DELETE FROM snaps WHERE {chosen} AND state_key = ?"  # noqa: S608
+            database.executemany(delete, [(*steps, key) for key in forgotten])
+    return len(forgotten)
 
 
 def _resume_epoch(files: list[Path]) -> int | None:

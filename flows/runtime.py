@@ -17,6 +17,7 @@ from flows.limiting import Place
 from flows.ordering import InOrder
 from flows.orders import Prepare
 from flows.plan import Plan
+from flows.recovery_store import forget_gone
 from flows.sampling import SamplerSet
 from flows.seats import Seating
 from flows.sources.base import SourceContext
@@ -35,6 +36,8 @@ from sinks.health import Health, HealthChecks
 from sinks.settings import DeliverySettings
 from sinks.table_delivery import deliver_to
 
+GONE_PARTITIONS = 1000
+"""Files that are gone, whose positions and samplers are remembered nevertheless."""
 _OVERFLOW_SECONDS = 60.0
 """A destination that is slower than its source is told at most this often."""
 
@@ -98,6 +101,19 @@ class Runtime:
         self._checks = self._start_checks() if assignment.worker == 0 else []
         self._topics_made: set[str] = set()
         self._overflowed = -_OVERFLOW_SECONDS
+
+    @property
+    def dataflow(self) -> str:
+        """Return the dataflow's id, with which those of its steps begin."""
+        return self.assignment.flow.name.replace("-", "_")
+
+    def forget_gone(self) -> None:
+        """Throw away what is recorded of the oldest files that are gone, before the dataflow begins."""
+        steps = [f"{self.dataflow}.{step}" for step in ("source", *(f"sample_{name}" for name in self.destinations))]
+        forgotten = forget_gone(self.assignment.recovery, steps, self.source.gone, GONE_PARTITIONS)
+        if forgotten:
+            reason = f"these files are gone, and {GONE_PARTITIONS} others that are gone were read later"
+            self.events.tell("source.forgotten", "info", paths=forgotten, reason=reason)
 
     def decode(self, batch: Batch) -> tuple[Plan, Batch]:
         """Return what of a raw batch the flow's rules let pass, and by which plan its way goes on."""

@@ -161,6 +161,8 @@ def _run(assignment: Assignment, events: Events, reporter: Reporter, supervised:
         # The cluster begins once the last of its workers is here, so nothing of an older one comes after this.
         forget_unfinished(assignment.recovery)
         runtime = Runtime(assignment, events, lambda reason: reporter.send(restart=reason))
+        if assignment.worker == 0:
+            runtime.forget_gone()
         signal.signal(signal.SIGTERM, lambda _number, _frame: runtime.stop())
         supervised.ready(runtime)
         threading.Thread(target=_report_always, args=(runtime, reporter), daemon=True).start()

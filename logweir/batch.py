@@ -83,6 +83,7 @@ class Batch:
         "anew",
         "arrived",
         "ids",
+        "lane",
         "limiters",
         "offsets",
         "partition",
@@ -121,6 +122,8 @@ class Batch:
         """Which limiters are to be asked about each, as bits; empty where there are none."""
         self.anew = False
         """The topic was deleted and made anew: its offsets have begun again with this batch."""
+        self.lane = f"{topic}-{partition}"
+        """Names where the records have an order: the source's partition. Of files a path, whatever file has it now."""
         self.turn = 0
         """The place among the batches of its process, where a destination has to get them in the order of reading."""
         self.ids: list[str] = []
@@ -134,5 +137,5 @@ class Batch:
         batch = Batch(self.topic, self.partition, self.values, self.offsets, self.account.copy(), self.arrived)
         batch.times, batch.records, batch.ids = self.times, self.records, self.ids
         batch.limiters, batch.written = self.limiters, self.written
-        batch.anew, batch.turn = self.anew, self.turn
+        batch.anew, batch.turn, batch.lane = self.anew, self.turn, self.lane
         return batch

@@ -114,8 +114,7 @@ class Limiters:
         self._held[self._asked] = _Held(batch, columns, kinds, len(groups) + bool(samples))
         asked = Samples(len(batch), samples, numbers) if samples else None
         until = batch.written[1] if batch.written else float(max((each[1] for each in kinds), default=0))
-        partition = f"{batch.topic}-{batch.partition}"
-        return Question(origin, self._asked, partition, until, groups, revision=self._revision, samples=asked)
+        return Question(origin, self._asked, batch.lane, until, groups, revision=self._revision, samples=asked)
 
     def settle(self, answer: Question | Sampled) -> Batch | None:
         """Take an answer; return what of the batch passes once it is the last one."""

@@ -194,7 +194,7 @@ def select(batch: Batch, passed: list[bool]) -> Batch:
         batch.account,
         batch.arrived,
     )
-    selected.written, selected.anew, selected.turn = batch.written, batch.anew, batch.turn
+    selected.written, selected.anew, selected.turn, selected.lane = batch.written, batch.anew, batch.turn, batch.lane
     selected.times = list(compress(batch.times, passed))
     selected.records = list(compress(batch.records, passed))
     selected.ids = list(compress(batch.ids, passed))

@@ -7,7 +7,7 @@ has no room, and ends each partition when the flow is stopping, so that Bytewax 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Self
@@ -87,6 +87,10 @@ class RecordSource(FixedPartitionedSource[Batch, Any]):
     def partitions(self) -> int:
         """Return how many partitions share a flow's records. It does not change while the flow runs."""
         return 1
+
+    def gone(self, partitions: Iterable[str]) -> set[str]:  # noqa: ARG002
+        """Return those of some partitions that there are no more, and most likely never will be again."""
+        return set()
 
     def lag(self) -> int | None:
         """Return how many records wait behind those that this process has read; None where that can't be told."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import glob
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from flows.sources.rotation import (
     find_copy,
     generation,
     successor,
+    without_file,
     without_rotated,
 )
 from logweir.batch import Batch
@@ -93,6 +95,10 @@ class FileSource(RecordSource):
     def partitions(self) -> int:
         """Return how many paths there were when they were listed."""
         return max(1, len(self._listed))
+
+    def gone(self, partitions: Iterable[str]) -> set[str]:
+        """Return the paths that have no file, and no rotated one either."""
+        return set(map(str, without_file(Path(path) for path in partitions if path != _WATCH)))
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> SourcePartition:  # noqa: ARG002
         """Return the partition of a path, from where it was."""

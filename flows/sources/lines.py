@@ -117,4 +117,6 @@ class Lines:
             kept = [index for index, line in enumerate(lines) if line]
             account.drop(EMPTY_LINE, len(lines) - len(kept))
             lines, starts = [lines[index] for index in kept], [starts[index] for index in kept]
-        return Batch(self.topic, self.partition, lines, starts, account)
+        batch = Batch(self.topic, self.partition, lines, starts, account)
+        batch.lane = self.topic
+        return batch

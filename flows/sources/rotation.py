@@ -160,6 +160,21 @@ def without_rotated(paths: Iterable[Path]) -> list[Path]:
     return [path for path in known if not _is_rotated(str(path), names)]
 
 
+def without_file(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths that have no file and no rotated one."""
+    names: dict[Path, list[str]] = {}
+    found = []
+    for path in paths:
+        if path.exists():
+            continue
+        if path.parent not in names:
+            names[path.parent] = [entry.name for entry in _scan(path.parent)]
+        start = len(path.name)
+        if not any(each.startswith(path.name) and _ROTATED.fullmatch(each[start:]) for each in names[path.parent]):
+            found.append(path)
+    return found
+
+
 def _is_rotated(path: str, names: set[str]) -> bool:
     cuts = (match.start() for match in _SUFFIX_START.finditer(path))
     return any(path[:cut] in names and _ROTATED.fullmatch(path[cut:]) for cut in cuts)

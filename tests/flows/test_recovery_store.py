@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+import subprocess
+from collections.abc import Iterable
+from contextlib import closing
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +21,10 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from bytewax.recovery import RecoveryConfig
 from bytewax.testing import run_main
 
-from flows.recovery_store import forget_unfinished, make
+from flows.recovery_store import forget_gone, forget_unfinished, make
+from flows.sources.file import File
+from tests.flowing import COMMAND, ROOT
+from tests.flows.sources.context import Flow as FlowOfSource
 
 BROKEN = (OSError, BytewaxRuntimeError)
 """What comes out of the engine depends on where in it something breaks down."""
@@ -125,3 +134,75 @@ def test_what_is_finished_stays(tmp_path: Path) -> None:
     assert run(tmp_path, [[1], [2]]) == [("position", 0), 1, 3]
     assert forget_unfinished(tmp_path) == 0
     assert run(tmp_path, [[4]]) == [("position", 2), 7]
+
+
+def record(store: Path, *rows: tuple[str, str, int]) -> None:
+    """Record states of steps, as the engine does: step, key and epoch, spread over the files by key."""
+    files = sorted(store.glob("*.sqlite3"))
+    for step, key, epoch in rows:
+        with closing(sqlite3.connect(files[len(key) % len(files)])) as database, database:
+            insert = "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES (?, ?, ?, ?)"
+            database.execute(insert, (step, key, epoch, b""))
+
+
+def recorded(store: Path) -> set[tuple[str, str, int]]:
+    """Return what is recorded."""
+    found: set[tuple[str, str, int]] = set()
+    for path in store.glob("*.sqlite3"):
+        with closing(sqlite3.connect(path)) as database:
+            found |= set(database.execute("SELECT step_id, state_key, snap_epoch FROM snaps"))
+    return found
+
+
+def test_what_is_gone_is_forgotten(tmp_path: Path) -> None:
+    """Of partitions that are gone the last ones stay, with all steps' states of them; what is there stays anyhow."""
+    make(tmp_path)
+    there = [("f.source", "a", 1), ("f.sample_out", "a", 1), ("f.limit_out_0", "ccc", 1)]
+    gone = [("f.source", "bb", 2), ("f.source", "bb", 3), ("f.sample_out", "bb", 2), ("f.source", "ccc", 4)]
+    record(tmp_path, *there, *gone)
+    steps = ["f.source", "f.sample_out"]
+
+    def missing(keys: Iterable[str]) -> set[str]:
+        return set(keys) - {"a"}
+
+    for most in (3, 2):
+        assert forget_gone(tmp_path, steps, missing, most) == 0
+    assert forget_gone(tmp_path, steps, lambda _keys: set(), 0) == 0
+    assert recorded(tmp_path) == {*there, *gone}
+    assert forget_gone(tmp_path, steps, missing, 1) == 1
+    assert recorded(tmp_path) == {*there, gone[-1]}
+    assert forget_gone(tmp_path, steps, missing, 0) == 1
+    assert recorded(tmp_path) == set(there)
+
+
+def test_files_that_are_gone(tmp_path: Path) -> None:
+    """A flow goes on where it stands in the files that are there, and takes a forgotten path for a new file."""
+    source = {"type": "file", "path": str(tmp_path / "*.log")}
+    settings = {
+        "name": "of-files",
+        "source": source,
+        "rules": [{"name": "Target", "type": "sample", "target_per_second": 1000, "by": "level"}],
+        "destinations": {"out": {"type": "file", "path": str(tmp_path / "out.ndjson")}},
+        "dead_letter": {"directory": str(tmp_path / "dead")},
+        "recovery": {"directory": str(tmp_path / "state")},
+    }
+    flow = tmp_path / "flow.yaml"
+    flow.write_text(json.dumps(settings))
+
+    def run_with(*names: str) -> list[str]:
+        for name in names:
+            (tmp_path / f"{name}.log").write_text(json.dumps({"id": name, "message": "m" * 100}) + "\n")
+        done = subprocess.run([*COMMAND, "run", str(flow)], cwd=ROOT, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line)["id"] for line in (tmp_path / "out.ndjson").read_text().splitlines()]
+
+    assert sorted(run_with("a", "b")) == ["a", "b"]
+    store = tmp_path / "state" / "of-files" / "all"
+    steps = ["of_files.source", "of_files.sample_out"]
+    paths = {str(tmp_path / f"{name}.log") for name in "ab"}
+    assert {(step, key) for step, key, _ in recorded(store) if step in steps} == set(product(steps, paths))
+    (tmp_path / "b.log").unlink()
+    of_files = File.model_validate(source).open(FlowOfSource().context)
+    assert forget_gone(store, steps, of_files.gone, 0) == 1
+    assert {key for step, key, _ in recorded(store) if step in steps} == {str(tmp_path / "a.log")}
+    assert sorted(run_with("b", "c")) == ["a", "b", "b", "c"]

@@ -48,7 +48,10 @@ class Asking:
 
     def ask(self, *records: dict[str, Any]) -> Question:
         """Return the question about a batch of these records."""
-        batch = Batch("t", 0, [json.dumps(each).encode() for each in records], range(len(records)))
+        return self.about(Batch("t", 0, [json.dumps(each).encode() for each in records], range(len(records))))
+
+    def about(self, batch: Batch) -> Question:
+        """Return the question about a batch."""
         self._decode(batch)
         question = self.limiters.ask(self._rules.filter(batch), "0000", NOW)
         assert question is not None
@@ -139,3 +142,13 @@ def test_decoded_once_where_only_limiters_decide() -> None:
     # The destination tells a missing member from null, which the limiter's own reading of it would not.
     (own,) = rules({**rate, "by": "service"})
     assert projected_at_once([own], [{"/service/host"}], LOGWEIR) is None
+
+
+def test_a_question_tells_the_lane() -> None:
+    """Limiters and samplers are asked by where records have an order, also about what other rules have left."""
+    asking = Asking({"type": "level", "min_level": "info"}, {"type": "rate", "max_per_second": 1})
+    batch = Batch("app.log", 77, [b'{"level":"info"}', b'{"level":"debug"}'], range(2))
+    assert asking.about(batch).partition == "app.log-77"
+    batch = Batch("app.log", 77, [b'{"level":"info"}', b'{"level":"debug"}'], range(2))
+    batch.lane = "app.log"
+    assert asking.about(batch.twin()).partition == "app.log"

@@ -212,6 +212,29 @@ def test_a_renamed_file_is_read_on_for_a_while(tmp_path: Path, monkeypatch: pyte
     assert values(drain(reader)[0]) == [line(3)]
 
 
+def test_paths_that_are_gone(tmp_path: Path) -> None:
+    """A path is gone when it has no file and no rotated one; one between two rotations isn't, nor is the watch."""
+    for name in ("a.log", "b.log.1", "c.log-20261124.gz", "d.log2"):
+        (tmp_path / name).write_bytes(text(range(1)))
+    source = File.model_validate({"type": "file", "path": str(tmp_path / "*"), "follow": True}).open(Flow().context)
+    paths = [str(tmp_path / name) for name in ("a.log", "b.log", "c.log", "d.log", "no/e.log")]
+    assert source.gone([*paths, *source.list_parts()]) == set(paths[3:])
+
+
+@pytest.mark.usefixtures("no_wait")
+def test_a_path_is_one_lane(tmp_path: Path) -> None:
+    """What follows a rotation comes after what was before it, so samples go on with what they know."""
+    path = tmp_path / "app.log"
+    path.write_bytes(text(range(2)))
+    reader = part(path, Flow(), follow=True)
+    got = drain(reader)[0]
+    rename(path, 10)
+    path.write_bytes(text(range(2, 4)))
+    got += drain(reader)[0]
+    assert len({batch.partition for batch in got}) == 2
+    assert {batch.lane for batch in got} == {str(path)}
+
+
 @pytest.mark.usefixtures("no_wait")
 def test_offsets_of_two_files_are_told_apart(tmp_path: Path) -> None:
     """Records of a rotated file and of its successor never share topic, partition and offset."""

@@ -31,6 +31,8 @@ class Outcome:
     """By rule."""
     rejected: Counter[str] = field(default_factory=Counter)
     """By cause: what is no record."""
+    left: dict[int, bytes] = field(default_factory=dict)
+    """By the record's number: what is delivered of it, or goes to the dead letter."""
 
 
 class Trial:
@@ -46,7 +48,7 @@ class Trial:
         fields = fields_of([*flow.rules, *(rule for rules in own.values() for rule in rules)])
         projection = Projection(fields, flow.source.layout())
         self._redact = Redactor(flow.redact, flow.source.layout()) if flow.redact else None
-        self._decode = Decoder(projection)
+        self._decode = Decoder(projection, hide=self._redact.text if self._redact else None)
         self._rules = compile_rules(flow.rules, projection)
         first = len(self._rules.limiters)
         self._own = {name: compile_rules(rules, projection, first) for name, rules in own.items()}
@@ -70,6 +72,8 @@ class Trial:
                 outcome.delivered += len(own)
                 outcome.dropped.update(own.account.dropped)
                 outcome.rejected.update(each.cause for each in own.account.rejected)
+                for left in (*own.values, *(each.value for each in own.account.rejected)):
+                    outcome.left[number] = left
         return outcomes
 
 

@@ -100,6 +100,9 @@ def test_each_test_begins_anew() -> None:
         ({"record": INFO}, "expects nothing"),
         ({"record": INFO, "expect": "delivered", "rule": "No debug"}, "no rule drops what is delivered"),
         ({"expect": "dropped"}, "needs either record or records"),
+        ({"record": INFO, "expect": "dropped", "becomes": INFO}, "nothing is left of what is dropped"),
+        ({"records": [INFO, INFO], "becomes": [INFO]}, "becomes has 1 records, and needs one for each of the 2"),
+        ({"record": INFO, "becomes": [INFO]}, "becomes has 1 records, and needs one for each of the 0"),
     ],
 )
 def test_a_test_that_could_not_fail_is_refused(test: dict[str, Any], said: str) -> None:
@@ -155,3 +158,50 @@ def test_samples_with_a_target() -> None:
     (first, later) = run_tests(load(json.dumps({**flow, "tests": tests})).flow)
     assert first.differences == []
     assert later.differences == []
+
+
+HIDING = {**FLOW, "redact": {"fields": [{"path": "user.token", "mode": "remove"}], "patterns": ["email"]}}
+MAIL = {"level": "error", "message": "to jo@example.com", "user": {"token": "abc", "name": "jo"}, "n": 1}
+HIDDEN = {"level": "error", "message": "to [redacted]", "user": {"name": "jo"}, "n": 1}
+
+
+def unlike(flow: dict[str, Any] = HIDING, **test: Any) -> list[str]:
+    """Run one test of a flow that hides something, and return what is other than expected."""
+    (result,) = run_tests(load(json.dumps({**flow, "tests": [{"name": "t", **test}]})).flow)
+    return result.differences
+
+
+def test_what_redaction_leaves() -> None:
+    """A test holds what is delivered against what a record should become: all of it, or to the byte."""
+    assert unlike(record=MAIL, becomes=HIDDEN) == []
+    assert unlike(record=MAIL, becomes=HIDDEN, destinations=["screen"], repeat=3) == []
+    spaced = '{"level": "error",  "message":"jo@example.com"}'
+    assert unlike(record=spaced, becomes='{"level": "error",  "message":"[redacted]"}') == []
+    assert unlike(record="no JSON from jo@example.com", expect="rejected", becomes="no JSON from [redacted]") == []
+    debug = {"level": "debug"}
+    assert unlike(records=[MAIL, debug, MAIL], becomes=[HIDDEN, None, HIDDEN], delivered={"screen": 2}) == []
+    assert unlike(records=[MAIL, MAIL], becomes=HIDDEN) == []
+
+
+def test_what_redaction_should_have_left() -> None:
+    """What differs is said by field, once, and in the words in which it is delivered."""
+    expected = {"message": MAIL["message"], "user": {"name": "jo", "token": "[redacted]"}, "n": True}
+    assert unlike(record=MAIL, becomes=expected, repeat=2) == [
+        'screen: message: expected "to jo@example.com", found "to [redacted]"',
+        'screen: user.token: expected "[redacted]", found nothing',
+        "screen: n: expected true, found 1",
+        'screen: level: expected nothing, found "error"',
+    ]
+    assert unlike(record=MAIL, becomes="{}")[0].startswith('screen: expected the text "{}", found "{')
+    assert unlike(record="[1]", becomes={"a": 1})[0] == 'screen: all of it: expected {"a": 1}, found [1]'
+    assert unlike(records=[MAIL, {**MAIL, "n": 2}], becomes=HIDDEN) == ["screen: record 2: n: expected 1, found 2"]
+    said = "nothing is left of it at any destination, so it becomes nothing"
+    assert unlike(record={"level": "debug"}, becomes={}) == [said]
+    assert unlike(records=[MAIL, {"level": "debug"}], becomes=[None, {}]) == [f"record 2: {said}"]
+
+
+def test_rates_that_samples_tell() -> None:
+    """What a record becomes has in it what the flow itself adds."""
+    rule = {"name": "All", "type": "sample", "target_per_second": 5, "by": "level"}
+    flow = {**FLOW, "rules": [rule], "destinations": {"screen": {"type": "console"}}}
+    assert unlike(flow, record={"level": "info"}, becomes={"level": "info", "sampling": {"rate": 1}}) == []

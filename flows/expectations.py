@@ -34,8 +34,8 @@ class FlowTest(StrictModel):
     )
     becomes: TestRecord | list[TestRecord | None] | None = Field(
         None,
-        description="What is left of each record where it is delivered, or rejected; as text to the byte. With `records` "
-        "also a list, with null for one that is not looked at.",
+        description="What is left of each record where it is delivered, or rejected; as text to the byte. With "
+        "`records` also a list, with null for one that is not looked at.",
     )
 
     @model_validator(mode="after")
@@ -48,9 +48,7 @@ class FlowTest(StrictModel):
             msg = "expects nothing: needs expect, rule, destinations, delivered or becomes"
             raise ValueError(msg)
         if isinstance(self.becomes, list) and len(self.becomes) != len(self.records):
-            msg = (
-                f"becomes has {len(self.becomes)} records, and needs one for each of the {len(self.records)} of records"
-            )
+            msg = f"becomes lists {len(self.becomes)} records, and needs one for each of the {len(self.records)} listed"
             raise ValueError(msg)
         if self.becomes is not None and self.expect == "dropped":
             msg = "contradicts itself: nothing is left of what is dropped; leave out becomes, or expect"

@@ -101,8 +101,8 @@ def test_each_test_begins_anew() -> None:
         ({"record": INFO, "expect": "delivered", "rule": "No debug"}, "no rule drops what is delivered"),
         ({"expect": "dropped"}, "needs either record or records"),
         ({"record": INFO, "expect": "dropped", "becomes": INFO}, "nothing is left of what is dropped"),
-        ({"records": [INFO, INFO], "becomes": [INFO]}, "becomes has 1 records, and needs one for each of the 2"),
-        ({"record": INFO, "becomes": [INFO]}, "becomes has 1 records, and needs one for each of the 0"),
+        ({"records": [INFO, INFO], "becomes": [INFO]}, "becomes lists 1 records, and needs one for each of the 2"),
+        ({"record": INFO, "becomes": [INFO]}, "becomes lists 1 records, and needs one for each of the 0"),
     ],
 )
 def test_a_test_that_could_not_fail_is_refused(test: dict[str, Any], said: str) -> None:

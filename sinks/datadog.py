@@ -16,7 +16,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from operator import itemgetter
+from operator import countOf, itemgetter
 from typing import Any, Literal
 
 import msgspec
@@ -27,6 +27,7 @@ from pydantic import Field, field_validator
 from logweir.batch import Batch
 from logweir.record import epoch_seconds, rfc3339
 from sinks.address import without_credentials
+from sinks.columns import Columns, enclosed, within
 from sinks.datadog_answers import read_answer
 from sinks.destination import Getter, Limits, Outcome, Probed, Records, probed
 from sinks.heads import Heads, Levels, Member, said
@@ -178,11 +179,10 @@ class DatadogDestination:
         self.compression: str | None = "gzip" if settings.compression is True else settings.compression or None
         self._truncate = settings.oversize == "truncate"
         self._timestamp, self._message = getter("timestamp"), getter("message")
-        self._head_getters = [getter(name) for name in _HEAD_FIELDS]
+        self._columns = Columns(getter(name) for name in (*_TRACE_FIELDS, _HOST_FIELD, *_HEAD_FIELDS))
         self._reserved = getter(_RESERVED)
-        self._trace, self._span = (getter(name) for name in _TRACE_FIELDS)
         self._heads = Heads(_Attributes(settings).head)
-        self._host, self._hosts = getter(_HOST_FIELD), Member("hostname", settings.hostname)
+        self._hosts = Member("hostname", settings.hostname)
         self._window = TimeWindow(PAST_SECONDS, FUTURE_SECONDS, refuse=settings.time_window == "dead_letter")
         self._headers = {"content-type": "application/json"}
         if self.compression:
@@ -202,21 +202,22 @@ class DatadogDestination:
     def encode(self, records: Records) -> list[bytes]:
         """Return each record with Datadog's attributes before its own bytes."""
         rows, values = records.records, records.values
-        heads = self._heads.of([list(map(get, rows)) for get in self._head_getters])
-        hosts = self._hosts.of(list(map(self._host, rows)))
-        traces = low_halves(list(map(self._trace, rows)), TRACE_DIGITS)
-        spans = low_halves(list(map(self._span, rows)), SPAN_DIGITS)
+        trace_ids, span_ids, hosts, *parts = self._columns.of(rows)
+        heads = self._heads.of(parts)
+        before, hosts, behind = self._hosts.of(hosts)
         starts = [
             (
-                f'{head}{host}"dd.trace_id":"{trace}","dd.span_id":"{span}",'
+                f'{head}{before}{host}{behind}"dd.trace_id":"{trace}","dd.span_id":"{span}",'
                 if span
-                else f'{head}{host}"dd.trace_id":"{trace}",'
+                else f'{head}{before}{host}{behind}"dd.trace_id":"{trace}",'
             )
             if trace
-            else head + host
-            for head, host, trace, span in zip(heads, hosts, traces, spans, strict=True)
+            else f"{head}{before}{host}{behind}"
+            for head, host, trace, span in zip(
+                heads, hosts, low_halves(trace_ids, TRACE_DIGITS), low_halves(span_ids, SPAN_DIGITS), strict=True
+            )
         ]
-        pieces = [start.encode() + value[1:] for start, value in zip(starts, values, strict=True)]
+        pieces = within(starts, values)
         for index in self._odd(records):
             own = orjson.loads(starts[index][:-1] + "}")
             pieces[index] = self._general(values[index], rows[index], own, records.arrived)
@@ -226,7 +227,7 @@ class DatadogDestination:
 
     def frame(self, pieces: list[bytes]) -> bytes:
         """Return the array."""
-        return b"[%b]" % b",".join(pieces)
+        return enclosed(b"[", pieces, b"]")
 
     def send(self, body: bytes, count: int) -> Outcome:
         """Send one array; it is taken or refused as a whole."""
@@ -255,22 +256,22 @@ class DatadogDestination:
 
         They say one of these themselves, or have their message or time where Datadog doesn't look.
         """
-        times, messages = map(self._timestamp, records.records), list(map(self._message, records.records))
-        reserved = list(map(self._reserved, records.records))
-        count = len(reserved)
-        with suppress(TypeError, IndexError):
+        rows, count = records.records, len(records)
+        with suppress(TypeError, IndexError, KeyError):
             if (
-                set(map(type, messages)) == {str}
-                and set(map(_FIFTH, times)) == {"-"}
-                and reserved.count(_NOTHING_RESERVED) == count
+                set(map(type, map(self._message, rows))) == {str}
+                and set(map(_FIFTH, map(self._timestamp, rows))) == {"-"}
+                and countOf(map(self._reserved, rows), _NOTHING_RESERVED) == count
                 and self._native(records, 0)
             ):
                 return ()
-        plain = [index for index in range(count) if self._is_plain(records.records[index])]
+        plain = [index for index in range(count) if self._is_plain(rows[index])]
         # Where a field lives is the same for all records of a source.
         if not plain or not self._native(records, plain[0]):
             return range(count)
-        return set(range(count)).difference(index for index in plain if reserved[index] == _NOTHING_RESERVED)
+        return set(range(count)).difference(
+            index for index in plain if self._reserved(rows[index]) == _NOTHING_RESERVED
+        )
 
     def _is_plain(self, row: Any) -> bool:
         moment = self._timestamp(row)

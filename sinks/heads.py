@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from logweir.record import OTEL_LEVELS, PINO_LEVELS, LevelTable
+from sinks.columns import are_plain
 
 _LIMIT = 10_000
 """Bounds the memory, however many hosts and services there are."""
@@ -53,17 +54,15 @@ class Member:
     def __init__(self, name: str, default: str | None) -> None:
         self._name, self._default = name, default
 
-    def of(self, values: list[Any]) -> list[str]:
-        """Return the member for each of some records, with a comma behind it; nothing where there is none."""
-        name = self._name
-        try:
-            text = "".join(values)
-            if len(orjson.dumps(text)) == len(text) + 2 and all(values):
-                return [f'"{name}":"{value}",' for value in values]
-        except TypeError:  # not all are text
-            pass
+    def of(self, values: list[Any]) -> tuple[str, list[str], str]:
+        """Return the member for each of some records, and what goes before and behind each.
+
+        With these it ends with a comma, and where there is no such member it is empty.
+        """
+        if are_plain(values) and all(values):
+            return f'"{self._name}":"', values, '",'
         missing = self._written(None)
-        return [missing if value is None else self._written(value) for value in values]
+        return "", [missing if value is None else self._written(value) for value in values], ""
 
     def _written(self, value: Any) -> str:
         text = said(value) or self._default

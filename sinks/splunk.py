@@ -27,6 +27,7 @@ from pydantic import Field, field_validator
 from logweir.record import epoch_seconds
 from logweir.units import Duration
 from sinks.address import without_credentials
+from sinks.columns import Columns, joined
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records, Retry, probed
 from sinks.heads import Heads, Levels, Member, said
 from sinks.http import HttpClient, Response
@@ -44,7 +45,8 @@ _HEALTH = "/services/collector/health"
 _COLLECTOR = re.compile(r"/services/collector(/event|/raw)?(/1\.0)?/?$")
 _SECONDS_LIMIT = 10_000
 """Bounds the cache of seconds, whatever the timestamps are."""
-_DOT, _LAST = itemgetter(19), itemgetter(-1)
+_SECOND, _MILLISECONDS, _LAST = itemgetter(slice(19)), itemgetter(slice(19, 23)), itemgetter(-1)
+"""Parts of a time in UTC: up to the second, the milliseconds with the dot before them, and the zone."""
 _HEAD_FIELDS = ("level", "context.service", "context.environment")
 _HOST_FIELD = "context.host"
 
@@ -85,18 +87,18 @@ class Splunk(CommonDestination):
         return SplunkDestination(self, getter)
 
 
-class _Seconds(dict[str, int]):
+class _Seconds(dict[str, str]):
     """Seconds since 1970 by the text of a second in UTC: neighbours share them."""
 
-    def __missing__(self, text: str) -> int:
+    def __missing__(self, text: str) -> str:
         seconds = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
         if seconds < 0:
             msg = "before 1970"
             raise ValueError(msg)
         if len(self) >= _SECONDS_LIMIT:
             self.clear()
-        self[text] = seconds
-        return seconds
+        self[text] = written = str(seconds)
+        return written
 
 
 class SplunkDestination:
@@ -113,10 +115,9 @@ class SplunkDestination:
     def __init__(self, settings: Splunk, getter: Callable[[str], Getter]) -> None:
         self.compression: str | None = "gzip" if settings.compression else None
         self._settings = settings
-        self._timestamp = getter("timestamp")
-        self._head_getters = [getter(name) for name in _HEAD_FIELDS]
+        self._columns = Columns(getter(name) for name in ("timestamp", _HOST_FIELD, *_HEAD_FIELDS))
         self._heads = Heads(self._head)
-        self._host, self._hosts = getter(_HOST_FIELD), Member("host", settings.host)
+        self._hosts = Member("host", settings.host)
         self._levels = Levels()
         self._seconds = _Seconds()
         self._numbers = EventNumbers()
@@ -141,14 +142,14 @@ class SplunkDestination:
 
     def encode(self, records: Records) -> list[bytes]:
         """Return an event for each record, which is the event's `event` with its own bytes."""
-        rows = records.records
-        heads = self._heads.of([list(map(get, rows)) for get in self._head_getters])
-        hosts = self._hosts.of(list(map(self._host, rows)))
-        times = self._times(list(map(self._timestamp, rows)), records.arrived)
-        return [
-            b"%b%b}" % (f'{{"time":{moment},{host}{head}'.encode(), value)
-            for moment, host, head, value in zip(times, hosts, heads, records.values, strict=True)
+        times, hosts, *parts = self._columns.of(records.records)
+        seconds, fractions = self._times(times, records.arrived)
+        before, hosts, behind = self._hosts.of(hosts)
+        starts = [
+            f'{{"time":{second}{fraction},{before}{host}{behind}{head}'
+            for second, fraction, host, head in zip(seconds, fractions, hosts, self._heads.of(parts), strict=True)
         ]
+        return joined(starts, records.values, b"}")
 
     def frame(self, pieces: list[bytes]) -> bytes:
         """Return the events one after another."""
@@ -210,17 +211,25 @@ class SplunkDestination:
             members["fields"] = {name: value for name, value in fields.items() if value}
         return orjson.dumps(members)[1:-1].decode() + ',"event":'
 
-    def _times(self, times: list[Any], arrived: float) -> list[str]:
-        """Return seconds since 1970 with milliseconds, as JSON has them."""
-        seconds = self._seconds
+    def _times(self, times: list[Any], arrived: float) -> tuple[list[str], list[str]]:
+        """Return seconds since 1970 with milliseconds as JSON has them, in two columns."""
+        count = len(times)
         try:
-            if set(map(_LAST, times)) == {"Z"} and set(map(_DOT, times)) == {"."}:
-                fractions = "".join([each[20:23] for each in times])
-                if len(fractions) == 3 * len(times) and fractions.isascii() and fractions.isdigit():
-                    return [f"{seconds[each[:19]]}.{each[20:23]}" for each in times]
+            fractions = list(map(_MILLISECONDS, times))
+            text = "".join(fractions)
+            digits = text.replace(".", "")
+            if (
+                len(text) == 4 * count
+                and text[::4] == "." * count
+                and len(digits) == 3 * count
+                and digits.isascii()
+                and digits.isdigit()
+                and set(map(_LAST, times)) == {"Z"}
+            ):
+                return list(map(self._seconds.__getitem__, map(_SECOND, times))), fractions
         except (TypeError, IndexError, KeyError, ValueError, OverflowError):
             pass
-        return [_time(each, arrived) for each in times]
+        return [_time(each, arrived) for each in times], [""] * count
 
     def _ask_for_acknowledgement(self) -> Outcome | None:
         """Return why nothing can be sent yet; None once the token is known to have acknowledgement.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-import struct
+import sys
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,23 @@ TRACE_DIGITS = 32
 SPAN_DIGITS = 16
 
 _HEX = re.compile(f"[0-9a-fA-F]{{{SPAN_DIGITS}}}|[0-9a-fA-F]{{{TRACE_DIGITS}}}")
+
+
+def packed(ids: Sequence[Any], digits: int) -> bytes | None:
+    """Return the bytes of hexadecimal ids one behind another; None unless all have this number of digits."""
+    try:
+        text = " ".join(ids)
+        # It skips white space, which stands between ids alone if the lengths fit.
+        raw = bytes.fromhex(text)
+    except (TypeError, ValueError):
+        return None
+    spaces = max(0, len(ids) - 1)
+    fits = (
+        2 * len(raw) == digits * len(ids)
+        and len(text) == 2 * len(raw) + spaces
+        and text[digits :: digits + 1] == " " * spaces
+    )
+    return raw if fits else None
 
 
 def low_halves(ids: Sequence[Any], width: int) -> Sequence[int]:
@@ -22,11 +40,10 @@ def low_halves(ids: Sequence[Any], width: int) -> Sequence[int]:
     """
     none, words = "0" * width, width // SPAN_DIGITS
     ids = [each or none for each in ids]
-    try:
-        raw = bytes.fromhex("".join(ids))
-    except (TypeError, ValueError):
-        raw = b""
-    # White space is skipped by `fromhex`, so that ids which hold some come out shorter.
-    if len(raw) * 2 == width * len(ids) and set(map(len, ids)) == {width}:
-        return struct.unpack(f">{words * len(ids)}Q", raw)[words - 1 :: words]
+    raw = packed(ids, width)
+    if raw is not None:
+        halves = array("Q", raw)[words - 1 :: words]
+        if sys.byteorder == "little":
+            halves.byteswap()
+        return halves.tolist()
     return [int(each[-16:], 16) if isinstance(each, str) and _HEX.fullmatch(each) else 0 for each in ids]

@@ -78,7 +78,9 @@ HEX = st.text("0123456789abcdef", min_size=32, max_size=32)
 RECORDS = st.fixed_dictionaries(
     {},
     optional={
-        "timestamp": st.sampled_from(["2026-11-01T10:00:00Z", 1767323045678, 1767323045, "garbage", "", None, [1]]),
+        "timestamp": st.sampled_from(
+            ["2026-11-01T10:00:00Z", 1767323045678, 1767323045, "garbage", "", None, [1], {"a": 1}]
+        ),
         "message": st.text(max_size=10)
         | st.none()
         | st.integers(-(2**53), 2**53)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import orjson
 import pytest
@@ -94,8 +93,8 @@ class TestEncode:
         ids = [str(record.get("id") or "-") for record in some]
         usual = entries(*values, ids=ids)
         assert [entry["jsonPayload"] for entry in usual] == [_safe(record) for record in some]
-        with patch("sinks.gcp._all_plain", return_value=False), patch("sinks.gcp._all_hex", return_value=False):
-            assert entries(*values, ids=ids) == usual
+        odd = b'{"timestamp":"then","level":[],"trace":{"traceId":"7","spanId":"7"}}'
+        assert entries(*values, odd, ids=[*ids, '"'])[:-1] == usual
 
     @pytest.mark.parametrize(
         ("given", "expected"),

@@ -19,8 +19,9 @@ class TestMember:
     @given(values=st.lists(VALUES | st.text("ab-1", min_size=1), max_size=4))
     def test_any_values(self, default: str | None, values: list[Any]) -> None:
         """Text stands in the member as it is, all else gives way to the default, and neighbours change nothing."""
-        said = Member("host", default).of(values)
-        for value, text in zip(values, said, strict=True):
+        before, said, behind = Member("host", default).of(values)
+        for value, each in zip(values, said, strict=True):
+            text = before + each + behind
             expected = value if isinstance(value, str) and value else default
             assert text == "" or text.endswith(",")
             assert json.loads("{" + text[:-1] + "}") == ({"host": expected} if expected else {})

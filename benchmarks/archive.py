@@ -1,4 +1,7 @@
-"""Records into the archive: CPU a record, bytes on disk, memory; in this process alone, and from Kafka by a flow."""
+"""Records into the archive: CPU a record, bytes on disk, memory; in this process alone, and from Kafka by a flow.
+
+What is written by this process alone is compacted then, which tells the same of the compaction.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ import deltalake
 
 from benchmarks.processes import cpu_seconds, peak_rss, stop
 from flows.archiving import FlowArchive, RetentionSettings
+from flows.compaction.opened import compactor_of
+from flows.compaction.plan import QUIET_SECONDS
 from flows.sources.generate import batch
 from flows.worker_process import ALLOCATOR
 from logweir.archive_table import application
@@ -54,7 +59,7 @@ def cost(records: int) -> None:
     """Do what a worker's own engine does, but for Kafka and Bytewax."""
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory) / "archive"
-        settings = FlowArchive("bench", RetentionSettings.model_validate({"archive": str(place)}), LOGWEIR, exact=True)
+        settings = _settings(place)
         projection = Projection(settings.fields(), LOGWEIR)
         decode = Decoder(projection)
         flight = Flight(2 * settings.batch.max_bytes)
@@ -65,11 +70,11 @@ def cost(records: int) -> None:
             flight,
             Events(),
         )
-        size, making = 0, 0.0
+        size, making, today = 0, 0.0, time.time()
         started, started_at = time.process_time(), time.monotonic()
         for start in range(0, records, _BATCH):
             before = time.thread_time()
-            values = batch(1, start, min(_BATCH, records - start))
+            values = batch(1, start, min(_BATCH, records - start), today)
             making += time.thread_time() - before
             made = Batch("logs", 0, values, range(start, start + len(values)))
             size += made.size
@@ -84,6 +89,29 @@ def cost(records: int) -> None:
         delivery.close()
         print(f"archive: {records:,} records of {size / records:.0f} bytes, without Kafka and the engine")
         _tell(records, size, spent, wall, place, next(iter(peak_rss(os.getpid()).values())))
+        command = [sys.executable, "-m", "benchmarks.archive", "compact", str(place), str(size)]
+        subprocess.run(command, env={**ALLOCATOR, **os.environ}, check=True)
+
+
+def compaction(place: Path, size: int) -> None:
+    """Do what `logweir compact --once` does two hours later, and print what it takes."""
+    compactor = compactor_of(_settings(place), "compact", lambda: time.time() + 2 * QUIET_SECONDS)
+    compactor.view.load()
+    records = sum(file.rows or 0 for files in compactor.view.partitions.values() for file in files.values())
+    started, started_at = time.process_time(), time.monotonic()
+    for partition in list(compactor.view.partitions):
+        compactor.tend(partition, {})
+    spent, wall = time.process_time() - started, time.monotonic() - started_at
+    kept = [file for files in compactor.view.partitions.values() for file in files.values()]
+    share, memory = size / sum(file.size for file in kept), max(peak_rss(os.getpid()).values()) / 1e6
+    print(f"compaction: {records:,} records into {len(kept)} files")
+    print(f"  {records / spent:,.0f} records a CPU-second, {records / wall:,.0f} records/s")
+    print(f"  {size / share / 1e6:.1f} MB: 1/{share:.2f} of the records{_missed(share < SHARE)}")
+    print(f"  peak RSS {memory:.0f} MB{_missed(memory > MEGABYTES)}")
+
+
+def _settings(place: Path) -> FlowArchive:
+    return FlowArchive("bench", RetentionSettings.model_validate({"archive": str(place)}), LOGWEIR, exact=True)
 
 
 def from_kafka(brokers: str, topic: str, records: int, size: float) -> None:
@@ -126,12 +154,18 @@ def _tell(records: int, size: float, spent: float, wall: float, place: Path, pea
     files = sum(1 for _ in place.rglob("*.parquet"))
     commits = deltalake.DeltaTable(place).version()
     rate, share, memory = records / spent, size / stored, peak / 1e6
-    missed = {True: "  MISSED", False: ""}
-    print(f"  {rate:,.0f} records a CPU-second ({1e6 / rate:.2f} us each){missed[rate < PER_CPU_SECOND]}")
-    print(f"  {stored / 1e6:.1f} MB in {files} files: 1/{share:.2f} of the records{missed[share < SHARE]}")
-    print(f"  peak RSS {memory:.0f} MB{missed[memory > MEGABYTES]}")
+    print(f"  {rate:,.0f} records a CPU-second ({1e6 / rate:.2f} us each){_missed(rate < PER_CPU_SECOND)}")
+    print(f"  {stored / 1e6:.1f} MB in {files} files: 1/{share:.2f} of the records{_missed(share < SHARE)}")
+    print(f"  peak RSS {memory:.0f} MB{_missed(memory > MEGABYTES)}")
     print(f"  {commits} commits, {records / wall:,.0f} records/s")
 
 
+def _missed(missed: bool) -> str:
+    return "  MISSED" if missed else ""
+
+
 if __name__ == "__main__":
-    cost(int(sys.argv[1]))
+    if sys.argv[1] == "compact":
+        compaction(Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        cost(int(sys.argv[1]))

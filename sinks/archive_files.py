@@ -19,8 +19,15 @@ LEVEL = 1
 """Of equal records beside each other level 1 leaves less than level 3 does, in two thirds of its time."""
 _GROUPED_BY = ("service", "category", "level")
 """What records have in common that are alike; and what is searched by."""
-_FEW_VALUES = ["level", "category", "service", "policy", "topic", "partition"]
+_FEW_VALUES = ("level", "category", "service", "policy", "topic", "partition")
 """Columns that are worth a dictionary."""
+_REPEATED_SHARE = 0.8
+"""A column of `BLOOM` has one too where at most so many of its values differ: the digits of a trace's id can't be
+compressed, and stand there once, with a number of two bytes for each of its records."""
+_DICTIONARY_BYTES = 16_000_000
+"""Of a dictionary, at most; what comes after it is written as it is."""
+_ENCODINGS = {"timestamp": "DELTA_BINARY_PACKED", "offset": "DELTA_BINARY_PACKED", "id": "DELTA_BYTE_ARRAY"}
+"""Columns whose neighbours differ by little: ids begin with a time, or with the topic."""
 _STATISTICS_CHARACTERS = 64
 """Longer texts are no statistics."""
 ROWS = 1 << 20
@@ -85,7 +92,7 @@ def _file(rows: pa.Table) -> File:
     day: date = rows.column("date")[0].as_py()
     stored = rows.drop_columns(list(PARTITIONED_BY))
     out = pa.BufferOutputStream()
-    pq.write_table(stored, out, row_group_size=ROWS, **options(rows.num_rows))
+    pq.write_table(stored, out, row_group_size=ROWS, **options(stored))
     statistics = Statistics()
     statistics.add(stored)
     return File(
@@ -102,19 +109,24 @@ def new_path(retention: str, day: date) -> str:
     return f"{directory(retention, day)}/part-{uuid4()}.{COMPRESSION}.parquet"
 
 
-def options(rows: int) -> dict[str, Any]:
+def options(rows: pa.Table) -> dict[str, Any]:
     """Return how Parquet is written, as pyarrow takes it.
 
     Args:
-        rows: Of a row group, for the size of its Bloom filters.
+        rows: Those of the first row group; others are like it.
     """
+    import pyarrow.compute as pc
+
+    different = {name: pc.count_distinct(rows.column(name)).as_py() for name in BLOOM}
+    repeated = [name for name in BLOOM if different[name] <= _REPEATED_SHARE * pc.count(rows.column(name)).as_py()]
     return {
         "compression": COMPRESSION,
         "compression_level": LEVEL,
-        "use_dictionary": _FEW_VALUES,
-        "column_encoding": {"timestamp": "DELTA_BINARY_PACKED", "offset": "DELTA_BINARY_PACKED"},
+        "use_dictionary": [*_FEW_VALUES, *repeated],
+        "dictionary_pagesize_limit": _DICTIONARY_BYTES,
+        "column_encoding": _ENCODINGS,
         "write_statistics": list(STATISTICS),
-        "bloom_filter_options": {name: {"ndv": rows} for name in BLOOM},
+        "bloom_filter_options": {name: {"ndv": max(different[name], 1)} for name in BLOOM},
         "store_schema": False,
     }
 

@@ -163,7 +163,7 @@ class _Writer:
         rows = grouped(pa.Table.from_batches(self._kept))
         self._kept, self.kept_bytes, self.kept_rows = [], 0, 0
         if self._parquet is None:
-            self._parquet = pq.ParquetWriter(self._handle, rows.schema, **options(rows.num_rows))
+            self._parquet = pq.ParquetWriter(self._handle, rows.schema, **options(rows))
         self._statistics.add(rows)
         self._parquet.write_table(rows, row_group_size=ROWS)
 

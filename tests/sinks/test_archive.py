@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import deltalake
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -155,6 +157,27 @@ class TestFiles:
             assert all(offsets[at - 1] < offsets[at] for at in range(1, len(keys)) if keys[at - 1] == keys[at])
             column = pq.ParquetFile(path).metadata.row_group(0).column(stored.schema.get_field_index("raw"))
             assert column.compression == "ZSTD"
+
+    @pytest.mark.parametrize(("records_of_a_trace", "repeated"), [(4, True), (1, False)])
+    def test_trace_ids(self, tmp_path: Path, records_of_a_trace: int, repeated: bool) -> None:
+        """A trace's id stands in a file once where traces have several records, and every reader gets it for each."""
+        dice = random.Random(1)
+        traces = [dice.randbytes(16).hex() for _ in range(2000)]
+        expected = [(dice.randbytes(16).hex(), traces[number // records_of_a_trace]) for number in range(2000)]
+        values = [
+            b'{"id":"%b","timestamp":"2026-01-01T00:00:00Z","trace":{"traceId":"%b"}}' % (own.encode(), trace.encode())
+            for own, trace in expected
+        ]
+        with writer(configured(tmp_path / "a"), tmp_path) as archive:
+            archive.deliver(values)
+        (path,) = (tmp_path / "a").rglob("*.parquet")
+        group = pq.ParquetFile(path).metadata.row_group(0)
+        found = {each.path_in_schema: each for each in map(group.column, range(group.num_columns))}
+        assert found["trace_id"].has_dictionary_page == repeated
+        assert "DELTA_BYTE_ARRAY" in found["id"].encodings
+        assert rows(tmp_path / "a").select("id", "trace_id").rows() == expected
+        query = f"SELECT id, trace_id FROM read_parquet('{path}') ORDER BY \"offset\""
+        assert duckdb.connect().execute(query).fetchall() == expected
 
     def test_a_long_text_is_no_statistic(self) -> None:
         """Values that are too long for the log are left out of it."""

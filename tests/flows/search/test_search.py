@@ -360,10 +360,10 @@ def test_s3(tmp_path: Path) -> None:
             "access_key_id": "id",
             "secret_access_key": "s3cret",
         }
-        place = "s3://logs/an/archive"
+        place = "s3://searched/an/archive"
         settings = configured(place, archive=access)
         store: Any = settings.retention.archive.store()
-        store._aws.connected().create_bucket(Bucket="logs")
+        store._aws.connected().create_bucket(Bucket="searched")
         values = made(60)
         archive(place, [values[:30], values[30:]], tmp_path, archive=access)
         assert sorted(find(settings)) == sorted(values)

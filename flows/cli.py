@@ -266,6 +266,9 @@ def run(flow: Path | None, only: str | None, workers: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="With --once: print what was done as JSON.")
 def compact(flow: Path, *, once: bool, workers: int, as_json: bool) -> None:
     """Keep the archive of FLOW in order: delete what has expired, merge small files, follow changed policies."""
+    if as_json and not once:
+        msg = "--json prints what was done at the end, so it goes with --once"
+        raise click.UsageError(msg)
     from flows.compaction.opened import asked_of
     from flows.compaction.run import CompactionRun, report_text
     from flows.config import load

@@ -38,7 +38,8 @@ def stats(flow: Path, *, as_json: bool) -> None:
     with told(view.store):
         view.load()
         found = figures(view, classes_of(archive))
-    click.echo(json.dumps(found.to_dict(), indent=2) if as_json else stats_text(found))
+    holds = [each.name for each in archive.retention.hold]
+    click.echo(json.dumps(found.to_dict(), indent=2) if as_json else stats_text(found, holds))
 
 
 @retention.command()

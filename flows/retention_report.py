@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +18,13 @@ from operators.retention_models import Policies
 _NO_ARCHIVE = "nothing has been archived yet"
 
 
-def stats_text(figures: Figures) -> str:
-    """Return what is in the archive as a table."""
+def stats_text(figures: Figures, holds: Sequence[str] = ()) -> str:
+    """Return what is in the archive as a table.
+
+    Args:
+        figures: What is there.
+        holds: The names of the flow's legal holds.
+    """
     if figures.version < 0:
         return _NO_ARCHIVE
     told = figures.to_dict()
@@ -29,6 +34,8 @@ def stats_text(figures: Figures) -> str:
         + (f", {told['erased']:,} erased" if told["erased"] else "")
     )
     lines = [head, "", table(("CLASS", *_HEAD, "DELETED"), _stats_rows(figures))]
+    if holds:
+        lines += ["", f"What is held stays when it has expired: {', '.join(holds)}"]
     if figures.foreign:
         lines += ["", f"{figures.foreign:,} files are under classes that aren't logweir's; they are left alone"]
     return "\n".join(lines)
@@ -160,4 +167,4 @@ def _cells(kept: Kept) -> tuple[str, ...]:
 
 
 def _expiry(moment: str | None, records: int) -> str:
-    return "" if moment is None else f"{moment[:10]} ({records:,} records)"
+    return "" if moment is None else f"{moment[:10]} ({records:,} record{'' if records == 1 else 's'})"

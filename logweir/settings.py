@@ -98,10 +98,10 @@ _WORDS = {
     "model_type": "must be a mapping of names to values",
     "model_attributes_type": "must be a mapping of names to values",
     "none_required": "must be empty",
-    "greater_than": "must be greater than {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than": "must be less than {lt:g}",
-    "less_than_equal": "must be at most {le:g}",
+    "greater_than": "must be greater than {gt:.15g}",
+    "greater_than_equal": "must be at least {ge:.15g}",
+    "less_than": "must be less than {lt:.15g}",
+    "less_than_equal": "must be at most {le:.15g}",
     "literal_error": "must be {expected}",
     "string_too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",
@@ -127,6 +127,8 @@ def plain(error: Any) -> str:
     words = _WORDS.get(kind)
     if words is None:
         return str(error["msg"])
+    if kind in {"string_too_short", "too_short"} and context["min_length"] == 1:
+        return "must not be empty"
     said = words.format_map(context)
     if kind == "literal_error" and isinstance(error["input"], str) and not isinstance(error["input"], Substituted):
         known = [each.strip().strip("'") for each in str(context["expected"]).replace(" or ", ", ").split(",")]

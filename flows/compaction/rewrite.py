@@ -175,6 +175,10 @@ class _Writer:
         return NewFile(self.partition, self.path, size, self._statistics.rows, self._statistics.text())
 
     def abandon(self) -> None:
+        if self._parquet is not None:
+            # Else it would try to end its file when it is forgotten, long after that is closed.
+            with suppress(Exception):
+                self._parquet.close()
         error = StoppedError()
         with suppress(StoppedError):
             self._context.__exit__(StoppedError, error, None)

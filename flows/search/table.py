@@ -151,7 +151,7 @@ def snapshot(store: Place) -> Snapshot:
     options = store.options()
     table = open_table(store.place, options or None)
     if table is None:
-        msg = f"there is no archive at {store.place} yet: `logweir run` writes it"
+        msg = f"there is no archive at {store.place} yet: `logweir run` makes it with its first commit"
         raise LogweirError(msg)
     files = [_file(each) for each in pa.table(table.get_add_actions(flatten=True)).to_pylist()]
     return Snapshot(table, Opener(table, options), files)

@@ -13,11 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from bytewax.testing import run_main
+from click.testing import CliRunner
 from deltalake import DeltaTable, write_deltalake
 from prometheus_client import generate_latest
 
 from flows.archiving import FlowArchive
 from flows.ask import status_text
+from flows.cli import main
 from flows.compact import dataflow
 from flows.compaction.cluster import Compaction
 from flows.compaction.run import CompactionRun, report_text
@@ -234,6 +236,13 @@ def test_alone(tmp_path: Path) -> None:
     assert set(classes(tmp_path / "a")) == set(map(str, range(16)))
     assert "16 files" in report_text(done)
     assert b"retrying" not in found.stderr
+
+
+def test_json_goes_with_once(tmp_path: Path) -> None:
+    """What goes on for ever has nothing to print at its end, so `--json` without `--once` is refused."""
+    result = CliRunner().invoke(main, ["compact", str(flow_file(tmp_path)), "--json"])
+    assert result.exit_code == 2
+    assert "goes with --once" in result.stderr
 
 
 def test_kept_alone(tmp_path: Path) -> None:

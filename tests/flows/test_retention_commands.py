@@ -65,7 +65,10 @@ def test_stats(flow: Path) -> None:
     assert list(found["classes"]) == ["7d", "30d", "90d", "1y", "forever"]
     text = invoke("stats", flow).output
     assert "6 records archived: 6 retained" in text
-    assert "2026-01-09 (1 records)" in text
+    assert "held" not in text
+    flow.write_text(FLOW + f"retention: {{archive: {flow.parent / 'a'}, hold: [{{name: Case 7, where: id exists}}]}}\n")
+    assert "What is held stays when it has expired: Case 7" in invoke("stats", flow).output
+    assert "2026-01-09 (1 record)" in text
 
 
 def test_policies(flow: Path) -> None:

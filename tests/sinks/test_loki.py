@@ -67,7 +67,7 @@ class TestSettings:
         [
             ({"url": "loki:3100"}, "must be Loki's address"),
             ({"url": "http://me:secret@loki:3100"}, "without credentials"),
-            ({"labels": {}}, "must have at least 1 entries"),
+            ({"labels": {}}, "must not be empty"),
             ({"labels": {"a-b": "c"}}, "'a-b' is no name"),
             ({"label_fields": {"__a": "b"}}, "'__a' is no name"),
             ({"structured_metadata": {"1": "b"}}, "'1' is no name"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -455,6 +456,29 @@ class TestVacuum:
             assert vacuum(view, 0, later).files >= 4
             assert len([path for path, *_ in view.objects.listed() if path.endswith(".parquet")]) == 1
             assert rows(where, settings.retention.archive.store().options()).height == 80
+
+
+def test_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are given up half written leave nothing behind, nor a word when they are forgotten."""
+    settings = configured(tmp_path / "a")
+    fill(settings, tmp_path, 1, 200)
+    view = View(settings.retention.archive.store())
+    view.load()
+    monkeypatch.setattr("flows.compaction.rewrite.GROUP_BYTES", 1)
+    said: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    before = sorted((tmp_path / "a").rglob("*.parquet"))
+    writers = Writers(view, 1 << 30, lambda: False)
+    (partition, files) = next(iter(view.partitions.items()))
+    for file in files.values():
+        for batch in read(view, file):
+            writers.add(partition, batch)
+    assert sorted((tmp_path / "a").rglob("*.parquet")) != before
+    writers.discard()
+    del writers
+    gc.collect()
+    assert said == []
+    assert sorted((tmp_path / "a").rglob("*.parquet")) == before
 
 
 def test_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,11 +205,12 @@ class DatadogDestination:
         trace_ids, span_ids, hosts, *parts = self._columns.of(rows)
         heads = self._heads.of(parts)
         before, hosts, behind = self._hosts.of(hosts)
+        between = f'{behind}"dd.trace_id":"'
         starts = [
             (
-                f'{head}{before}{host}{behind}"dd.trace_id":"{trace}","dd.span_id":"{span}",'
+                f'{head}{before}{host}{between}{trace}","dd.span_id":"{span}",'
                 if span
-                else f'{head}{before}{host}{behind}"dd.trace_id":"{trace}",'
+                else f'{head}{before}{host}{between}{trace}",'
             )
             if trace
             else f"{head}{before}{host}{behind}"
@@ -259,8 +260,8 @@ class DatadogDestination:
         rows, count = records.records, len(records)
         with suppress(TypeError, IndexError, KeyError):
             if (
-                set(map(type, map(self._message, rows))) == {str}
-                and set(map(_FIFTH, map(self._timestamp, rows))) == {"-"}
+                countOf(map(type, map(self._message, rows)), str) == count
+                and countOf(map(_FIFTH, map(self._timestamp, rows)), "-") == count
                 and countOf(map(self._reserved, rows), _NOTHING_RESERVED) == count
                 and self._native(records, 0)
             ):

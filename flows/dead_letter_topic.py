@@ -22,8 +22,8 @@ from logweir.events import Events
 from logweir.librdkafka import teller
 
 _ASK_SECONDS = 15.0
-_SESSION_SECONDS = 10
-"""After a crash the group keeps its member for so long; the next redrive waits for that."""
+_SESSION_MS = 10_000
+"""After a crash the group keeps its member so long, and the next redrive waits for that."""
 _JOIN_SECONDS = 30.0
 _COMMIT_SECONDS = 60.0
 _PAUSE_SECONDS = 0.2
@@ -38,6 +38,20 @@ _METADATA_BYTES = 4000
 """Brokers take 4096 with an offset, unless `offset.metadata.max.bytes` says otherwise."""
 _TOLD = 20
 """Messages that are told one by one when they are no dead letters; the rest is counted."""
+
+
+def _session_of(settings: dict[str, Any]) -> int:
+    """Return the milliseconds after which the group gives up a member that is gone.
+
+    Raises:
+        SourceError: The settings have none that can be.
+    """
+    given = settings.get("session.timeout.ms", _SESSION_MS)
+    try:
+        return int(given)
+    except ValueError:
+        msg = f"source.settings: session.timeout.ms: {given!r} is no whole number of milliseconds"
+        raise SourceError(msg) from None
 
 
 class LetterTopic:
@@ -70,6 +84,7 @@ class LetterTopic:
         self.passed = Passed()
         self.state: Any = None
         self._settings = settings
+        self._session = _session_of(settings)
         self._said = teller(settings)
         self._consumer = self._consume()
         self._places: dict[int, Place] = {}
@@ -153,8 +168,8 @@ class LetterTopic:
                 {
                     **consumer_settings(plain, self._group),
                     "enable.partition.eof": True,
-                    "session.timeout.ms": _SESSION_SECONDS * 1000,
-                    "heartbeat.interval.ms": _SESSION_SECONDS * 100,
+                    "session.timeout.ms": self._session,
+                    "heartbeat.interval.ms": self._session // 10,
                     # A destination that holds may take long: a day, which is the most that can be set.
                     "max.poll.interval.ms": 86_400_000,
                     "error_cb": self._on_error,
@@ -196,7 +211,7 @@ class LetterTopic:
         Raises:
             LogweirError: There is another one.
         """
-        deadline = time.monotonic() + 1.5 * _SESSION_SECONDS
+        deadline = time.monotonic() + 1.5 * self._session / 1000
         told = False
         while self._members():
             if time.monotonic() > deadline:

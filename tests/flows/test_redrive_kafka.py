@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 from flows.cli import main
 from flows.dead_letter_topic import LetterTopic
 from flows.dead_letters import Wanted
+from logweir.errors import SourceError
 from logweir.events import Events
 from sinks.deadletter import DeadLetter, KafkaDeadLetters
 from tests.feeding import Feed, read_topic
@@ -32,14 +33,22 @@ pytestmark = pytest.mark.kafka
 class Dead:
     """A flow whose dead letters are in a topic of its own."""
 
-    def __init__(self, kafka: Kafka, folder: Path, destination: dict[str, Any], **more: Any) -> None:
+    def __init__(
+        self,
+        kafka: Kafka,
+        folder: Path,
+        destination: dict[str, Any],
+        settings: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> None:
         self.kafka = kafka
         self.source = new_name("logs")
         self.topic = f"{self.source}.dead.out"
         self.group = f"{self.source}.redrive.out"
+        source = {"type": "kafka", "brokers": [kafka.brokers], "topics": [self.source], "group": self.source}
         flow = {
             "name": "again",
-            "source": {"type": "kafka", "brokers": [kafka.brokers], "topics": [self.source], "group": self.source},
+            "source": {**source, "settings": settings or {}},
             "destinations": {"out": {**QUICK, **destination}},
             "dead_letter": {"topic_prefix": f"{self.source}.dead."},
             "recovery": {"directory": str(folder / "recovery"), "interval": "200ms"},
@@ -105,7 +114,8 @@ def test_as_a_user_would(kafka: Kafka, elastic: FakeElastic, tmp_path: Path) -> 
 
 def test_killed_again_and_again(kafka: Kafka, elastic: FakeElastic, tmp_path: Path) -> None:
     """A redrive that is killed goes on: each record is there once, none is missing, and those refused are dead."""
-    dead = Dead(kafka, tmp_path, to_elastic(elastic.url, concurrency=1), max_in_flight="10KB")
+    short = {"session.timeout.ms": 3000}
+    dead = Dead(kafka, tmp_path, to_elastic(elastic.url, concurrency=1), max_in_flight="10KB", settings=short)
     kafka.create_topic(dead.topic, 2)
     dead.write([letter(number) for number in range(1000)])
     refused = {f"r{number}" for number in range(0, 1000, 100)}
@@ -129,6 +139,13 @@ def test_killed_again_and_again(kafka: Kafka, elastic: FakeElastic, tmp_path: Pa
     assert dead.redrive().code == 0
     assert ids(elastic) == {f"r{number}" for number in range(1000)}
     assert dead.lag() == 0
+
+
+def test_a_session_that_cannot_be() -> None:
+    """How long the group keeps a member is the user's to set, and what is no number is said to be none."""
+    settings = {"bootstrap.servers": "127.0.0.1:1", "session.timeout.ms": "soon"}
+    with pytest.raises(SourceError, match="'soon' is no whole number"):
+        LetterTopic(settings, "dead.out", "group", Wanted("out"), Events())
 
 
 def test_a_destination_that_holds(kafka: Kafka, elastic: FakeElastic, tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ def _properties(data: Path, ports: tuple[int, int, int, int, int], *, create: bo
         "share.coordinator.state.topic.replication.factor": 1,
         "share.coordinator.state.topic.min.isr": 1,
         "group.initial.rebalance.delay.ms": 0,
+        # A test may not want to wait long for what was killed.
+        "group.min.session.timeout.ms": 1000,
         "message.max.bytes": MAX_RECORD,
         "replica.fetch.max.bytes": MAX_RECORD,
         # Retention is looked at every second, so that a test can watch records go.

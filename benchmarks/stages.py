@@ -9,7 +9,8 @@ from collections.abc import Callable
 from flows.config import Flow
 from flows.sources.base import SourceContext
 from flows.sources.kafka import Kafka
-from flows.sources.kafka_reader import KafkaSource, consumer_settings
+from flows.sources.kafka_consumer import consumer_settings
+from flows.sources.kafka_reader import KafkaSource
 from logweir.batch import Batch
 from logweir.events import Events
 from operators.decode import Decoder

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from flows.dead_letter_messages import parse
 from flows.dead_letters import READ_BYTES, Passed, Place, Read, Wanted
-from flows.sources.kafka_reader import COORDINATOR_SOON, committed_offsets, consumer_settings
+from flows.sources.kafka_consumer import COORDINATOR_SOON, committed_offsets, consumer_settings
 from logweir.errors import LogweirError, SourceError
 from logweir.events import Events
 from logweir.librdkafka import teller

@@ -16,8 +16,10 @@ from itertools import compress
 from typing import Any, Literal
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import TopicMetadata
 
 from flows.sources.base import RecordSource, SourceContext
+from flows.sources.kafka_consumer import ASK_SECONDS, REFUSED_SECONDS, committed_offsets
 from flows.sources.kafka_part import KafkaPart
 from logweir.errors import SourceError
 from logweir.librdkafka import teller
@@ -31,19 +33,9 @@ POLL_BYTES = 1_900_000
 One fits into a request of Elasticsearch as it is, without being cut.
 """
 
-PREFETCH_KBYTES = 8192
 _FEW = 4
 """Partitions of one poll, up to which a pass over the poll for each is quicker than a look at each record."""
-_ASK_SECONDS = 15.0
 _REPEAT_SECONDS = 60.0
-_COORDINATOR_SECONDS = 0.1
-COORDINATOR_SOON = {
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-}
-"""What a broker answers while it makes the group's coordinator: ask again."""
-
 # Of a record it is never None, whatever its type says; mapped over a poll it costs no Python frame.
 _PARTITION: Callable[[Any], int] = Message.partition  # type: ignore[assignment]
 
@@ -53,42 +45,6 @@ Start = Literal["earliest", "latest"] | datetime
 def part_name(topic: str, partition: int) -> str:
     """Return the name under which a topic-partition's position is recorded."""
     return f"{topic}[{partition}]"
-
-
-def consumer_settings(settings: dict[str, Any], group: str) -> dict[str, Any]:
-    """Return the consumer's settings; the user's own win where they don't touch the position."""
-    return {
-        "queued.max.messages.kbytes": PREFETCH_KBYTES,
-        "fetch.max.bytes": PREFETCH_KBYTES * 1024,
-        # The default of one second would leave a small queue empty for most of it.
-        "fetch.queue.backoff.ms": 5,
-        # A broker that is back should be noticed before the backlog is large; the default is ten seconds.
-        "reconnect.backoff.max.ms": 2000,
-        **settings,
-        "group.id": group,
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        # An offset that is gone must be seen and counted, not skipped.
-        "auto.offset.reset": "error",
-    }
-
-
-def committed_offsets(consumer: Consumer, parts: list[TopicPartition]) -> list[TopicPartition]:
-    """Return what the consumer's group has committed. A new broker makes its coordinator with the first question.
-
-    Raises:
-        KafkaException: The brokers don't say.
-    """
-    deadline = time.monotonic() + _ASK_SECONDS
-    while True:
-        try:
-            found: list[TopicPartition] = consumer.committed(parts, timeout=_ASK_SECONDS)
-        except KafkaException as error:
-            if error.args[0].code() not in COORDINATOR_SOON or time.monotonic() > deadline:
-                raise
-            time.sleep(_COORDINATOR_SECONDS)
-        else:
-            return found
 
 
 class KafkaSource(RecordSource):
@@ -130,7 +86,7 @@ class KafkaSource(RecordSource):
         """
         if not self._counts:
             reader = self._open()
-            self._counts = reader.partitions()
+            self._counts = reader.partitions(begin=True)
             if self._discover_interval:
                 threading.Thread(target=self._discover, args=(reader, self._counts), daemon=True).start()
         return [part_name(topic, partition) for topic, count in self._counts.items() for partition in range(count)]
@@ -183,6 +139,8 @@ class _Reader:
         self._context = context
         self._said = teller(settings)
         self._last_error = ""
+        self._refused = False
+        """Whether there was a refused login."""
         self._told: dict[str, float] = {}
         """When an error of this name was told last."""
         logger = context.events.logger("source.log")
@@ -203,27 +161,48 @@ class _Reader:
         self._lock = threading.Lock()
         self._closed = False
 
-    def partitions(self) -> dict[str, int]:
-        """Return the number of partitions of each topic."""
+    def partitions(self, *, begin: bool = False) -> dict[str, int]:
+        """Return the number of partitions of each topic.
+
+        Args:
+            begin: Whether nothing is read yet; later, a poll for what librdkafka has to tell might take a record.
+
+        Raises:
+            SourceError: The brokers can't be reached, or a topic doesn't exist.
+        """
         counts: dict[str, int] = {}
         for topic in self._topics:
             try:
-                with self._lock:
-                    if self._closed:
-                        return counts
-                    found = self._consumer.list_topics(topic, timeout=_ASK_SECONDS).topics[topic]
+                found = self._described(topic, ASK_SECONDS) if not begin else self._described_first(topic)
             except KafkaException as error:
                 # The callback knows more than the timeout does, such as a refused password.
-                self._consumer.poll(0)
                 reason = self._last_error or self._said(error.args[0])
                 msg = f"list the partitions of {topic}: {reason}: check source.brokers and source.settings"
                 raise SourceError(msg) from error
+            if found is None:
+                return counts
             if found.error is not None:
                 said = self._said(found.error)
                 msg = f"topic {topic}: {said}: create it, or check source.topics and what this user may read"
                 raise SourceError(msg)
             counts[topic] = len(found.partitions)
         return counts
+
+    def _described(self, topic: str, seconds: float) -> TopicMetadata | None:
+        """Return what the brokers say of a topic; None once the consumer is closed."""
+        with self._lock:
+            return None if self._closed else self._consumer.list_topics(topic, timeout=seconds).topics[topic]
+
+    def _described_first(self, topic: str) -> TopicMetadata | None:
+        """Return what the brokers say of a topic; after a refused login the rest of the time isn't waited for."""
+        for seconds in (REFUSED_SECONDS, ASK_SECONDS - REFUSED_SECONDS):
+            try:
+                return self._described(topic, seconds)
+            except KafkaException:
+                self._consumer.poll(0)
+                if self._refused or seconds != REFUSED_SECONDS:
+                    raise
+        raise AssertionError
 
     def add(self, part: KafkaPart) -> None:
         """Take in a partition; it is assigned with the next poll."""
@@ -358,7 +337,7 @@ class _Reader:
         if isinstance(self._start, datetime):
             stamp = int(self._start.timestamp() * 1000)
             asked = [TopicPartition(*part.key, stamp) for part in fresh]
-            found = self._consumer.offsets_for_times(asked, timeout=_ASK_SECONDS)
+            found = self._consumer.offsets_for_times(asked, timeout=ASK_SECONDS)
             return {
                 (each.topic, each.partition): each.offset
                 if each.offset >= 0
@@ -369,7 +348,7 @@ class _Reader:
         return {part.key: self._watermarks(part.key)[1 if end else 0] for part in fresh}
 
     def _watermarks(self, key: tuple[str, int]) -> tuple[int, int]:
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(*key), timeout=_ASK_SECONDS)
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(*key), timeout=ASK_SECONDS)
         return low, high
 
     def _close_gaps(self) -> None:
@@ -397,6 +376,7 @@ class _Reader:
     def _on_error(self, error: KafkaError) -> None:
         """Tell what librdkafka says of a broker; while it is away that is the same over and over."""
         self._last_error = self._said(error)
+        self._refused |= error.code() == KafkaError._AUTHENTICATION  # noqa: SLF001
         now = time.monotonic()
         if now - self._told.get(error.name(), -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
             self._told[error.name()] = now

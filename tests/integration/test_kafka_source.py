@@ -12,7 +12,11 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import NewPartitions
 
 from flows.config import load
-from logweir.errors import ConfigError
+from flows.sources.base import SourceContext
+from flows.sources.kafka_consumer import consumer_settings
+from flows.sources.kafka_reader import KafkaSource
+from logweir.errors import ConfigError, SourceError
+from logweir.events import Events
 from tests.flowing import Running, assert_ledger, until, wait_drained, write_flow
 from tests.scenarios import new_name, stored_in
 from tests.servers.elastic import FakeElastic, Fault
@@ -243,6 +247,39 @@ class TestPartitions:
         assert len(running.told("flow.restarted")) >= 1
         assert_ledger(running.ledgers()["search"], read=900, delivered=900, dropped={}, dead={})
         assert set(elastic.creates.values()) == {1}
+
+    def test_a_look_for_more_takes_no_record(self, kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While records wait to be read, a look for new partitions that fails leaves each of them where it is."""
+        topic = new_name("looked")
+        kafka.create_topic(topic)
+        kafka.produce(topic, values(0, 10))
+        taken: list[int] = []
+        context = SourceContext(Events(), lambda: 1 << 30, taken.append)
+        source = KafkaSource(
+            consumer_settings({"bootstrap.servers": kafka.brokers}, topic), [topic], "earliest", context
+        )
+        (name,) = source.list_parts()
+        part = source.build_part("source", name, None)
+        offsets: list[int] = []
+
+        def read() -> int:
+            offsets.extend(offset for batch in part.next_batch() for offset in batch.offsets)
+            return len(offsets)
+
+        until(lambda: read() == 10, "the first are read")
+        kafka.produce(topic, values(10, 300))
+        reader = source._reader
+        assert reader is not None
+        with monkeypatch.context() as patch:
+            patch.setattr("flows.sources.kafka_reader.ASK_SECONDS", 0.0)
+            for _ in range(100):
+                with pytest.raises(SourceError):
+                    reader.partitions()
+                # Time for librdkafka to fetch them, and nothing that would fail if that took longer.
+                time.sleep(0.01)
+        until(lambda: read() >= 290 and offsets[-1] == 299, "all are read")
+        source.commit_last()
+        assert offsets == list(range(300))
 
     def test_a_record_of_20_mb(self, kafka: Kafka, elastic: FakeElastic, tmp_path: Path) -> None:
         """A record far larger than any limit of a request goes alone; its neighbours are not held up."""

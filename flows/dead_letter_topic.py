@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from flows.dead_letter_messages import parse
 from flows.dead_letters import READ_BYTES, Passed, Place, Read, Wanted
-from flows.sources.kafka_consumer import COORDINATOR_SOON, committed_offsets, consumer_settings
+from flows.sources.kafka_consumer import COORDINATOR_SOON, committed_offsets, consumer_settings, first_described
 from logweir.errors import LogweirError, SourceError
 from logweir.events import Events
 from logweir.librdkafka import teller
@@ -80,7 +80,7 @@ class LetterTopic:
         self._claim = claim
         self._error = ""
         self._told = 0
-        self._lost = False
+        self._lost = self._login_refused = False
         self.passed = Passed()
         self.state: Any = None
         self._settings = settings
@@ -198,7 +198,7 @@ class LetterTopic:
 
     def _partitions(self) -> list[int]:
         """Return the topic's partitions; none when there is no such topic, and so no letter."""
-        found = self._consumer.list_topics(self._topic, timeout=_ASK_SECONDS).topics[self._topic]
+        found = first_described(self._consumer, self._topic, lambda: self._login_refused)
         if found.error is None:
             return sorted(found.partitions)
         if found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
@@ -359,6 +359,7 @@ class LetterTopic:
         return None
 
     def _on_error(self, error: KafkaError) -> None:
+        self._login_refused |= error.code() == KafkaError._AUTHENTICATION  # noqa: SLF001
         if self._said(error) != self._error:
             self._error = self._said(error)
             self._events.tell("source.error", "warn", reason=f"{error.name()}: {self._said(error)}")

@@ -68,7 +68,11 @@ def test_every_setting_is_described(model: type[BaseModel]) -> None:
 @pytest.mark.parametrize(
     ("folder", "table", "shared"),
     [
-        ("flows/sources", SOURCES, {"base", "kafka_part", "kafka_reader", "lines", "rotation", "samples"}),
+        (
+            "flows/sources",
+            SOURCES,
+            {"base", "kafka_consumer", "kafka_part", "kafka_reader", "lines", "rotation", "samples"},
+        ),
         ("sinks", SINKS, None),
     ],
     ids=["sources", "sinks"],

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import TopicMetadata
 
 PREFETCH_KBYTES = 8192
 ASK_SECONDS = 15.0
@@ -55,3 +57,26 @@ def committed_offsets(consumer: Consumer, parts: list[TopicPartition]) -> list[T
             time.sleep(_COORDINATOR_SECONDS)
         else:
             return found
+
+
+def first_described(consumer: Consumer, topic: str, refused: Callable[[], bool]) -> TopicMetadata:
+    """Return what the brokers say of a topic, before anything is read; later, to poll meanwhile might take a record.
+
+    Args:
+        consumer: The consumer.
+        topic: The topic.
+        refused: Tells whether the consumer's callback has heard of a refused login; the rest isn't waited for then.
+
+    Raises:
+        KafkaException: The brokers don't say.
+    """
+    for seconds in (REFUSED_SECONDS, ASK_SECONDS - REFUSED_SECONDS):
+        try:
+            found: TopicMetadata = consumer.list_topics(topic, timeout=seconds).topics[topic]
+        except KafkaException:
+            consumer.poll(0)
+            if refused() or seconds != REFUSED_SECONDS:
+                raise
+        else:
+            return found
+    raise AssertionError

@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import TopicMetadata
 
 from flows.sources.base import RecordSource, SourceContext
-from flows.sources.kafka_consumer import ASK_SECONDS, REFUSED_SECONDS, committed_offsets
+from flows.sources.kafka_consumer import ASK_SECONDS, committed_offsets, first_described
 from flows.sources.kafka_part import KafkaPart
 from logweir.errors import SourceError
 from logweir.librdkafka import teller
@@ -173,7 +173,7 @@ class _Reader:
         counts: dict[str, int] = {}
         for topic in self._topics:
             try:
-                found = self._described(topic, ASK_SECONDS) if not begin else self._described_first(topic)
+                found = first_described(self._consumer, topic, self._is_refused) if begin else self._described(topic)
             except KafkaException as error:
                 # The callback knows more than the timeout does, such as a refused password.
                 reason = self._last_error or self._said(error.args[0])
@@ -188,21 +188,13 @@ class _Reader:
             counts[topic] = len(found.partitions)
         return counts
 
-    def _described(self, topic: str, seconds: float) -> TopicMetadata | None:
+    def _is_refused(self) -> bool:
+        return self._refused
+
+    def _described(self, topic: str) -> TopicMetadata | None:
         """Return what the brokers say of a topic; None once the consumer is closed."""
         with self._lock:
-            return None if self._closed else self._consumer.list_topics(topic, timeout=seconds).topics[topic]
-
-    def _described_first(self, topic: str) -> TopicMetadata | None:
-        """Return what the brokers say of a topic; after a refused login the rest of the time isn't waited for."""
-        for seconds in (REFUSED_SECONDS, ASK_SECONDS - REFUSED_SECONDS):
-            try:
-                return self._described(topic, seconds)
-            except KafkaException:
-                self._consumer.poll(0)
-                if self._refused or seconds != REFUSED_SECONDS:
-                    raise
-        raise AssertionError
+            return None if self._closed else self._consumer.list_topics(topic, timeout=ASK_SECONDS).topics[topic]
 
     def add(self, part: KafkaPart) -> None:
         """Take in a partition; it is assigned with the next poll."""
@@ -375,7 +367,9 @@ class _Reader:
 
     def _on_error(self, error: KafkaError) -> None:
         """Tell what librdkafka says of a broker; while it is away that is the same over and over."""
-        self._last_error = self._said(error)
+        if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._last_error:  # noqa: SLF001
+            # Why they are down has been said by then, if anybody knows.
+            self._last_error = self._said(error)
         self._refused |= error.code() == KafkaError._AUTHENTICATION  # noqa: SLF001
         now = time.monotonic()
         if now - self._told.get(error.name(), -_REPEAT_SECONDS) >= _REPEAT_SECONDS:

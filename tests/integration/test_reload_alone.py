@@ -67,6 +67,45 @@ def test_one_dataflow_for_all(tmp_path: Path) -> None:
     assert running.ledgers()["one"].read == 300
 
 
+def test_what_open_windows_remember_is_hidden(tmp_path: Path) -> None:
+    """After a reload that hides the field a limit goes by, nothing names its values, also after a crash and a start."""
+    lines, out = tmp_path / "in.ndjson", tmp_path / "one.ndjson"
+
+    def send(number: int, level: str = "info") -> None:
+        user = {"email": f"jo{number % 2}@example.com"}
+        record = {"id": f"r{number}", "timestamp": "2024-11-24T10:00:00Z", "level": level, "user": user}
+        with lines.open("a") as written:
+            written.write(json.dumps(record) + "\n")
+
+    def limited(settings: dict[str, Any]) -> None:
+        rule = {"name": "Limit", "type": "rate", "max_per_hour": 1, "by": "user.email", "summarise": True}
+        settings["rules"] = [{**rule, "levels": ["info"]}]
+
+    lines.touch()
+    flow = write(tmp_path, {"type": "file", "path": str(lines), "follow": True})
+    settings = json.loads(flow.read_text())
+    limited(settings)
+    flow.write_text(json.dumps(settings))
+    with Running(flow) as running:
+        for number in range(10):
+            send(number)
+        running.until(lambda: out.exists() and out.read_bytes().count(b"\n") == 2, "one of each has passed")
+        Changing(flow, running).to(lambda settings: settings.update(redact={"fields": ["user.email"]}))
+        before = out.read_bytes()
+        send(10)
+        running.until(lambda: out.read_bytes().count(b"\n") == 3, "what is hidden is a key of its own")
+        running.kill()
+    with Running(flow) as running:
+        send(11, "error")
+        running.until(lambda: b'"r11"' in out.read_bytes(), "it goes on")
+        assert running.stop() == 0
+    assert b"@example.com" in before
+    assert b"@example.com" not in out.read_bytes()[len(before) :]
+    told = [json.loads(line) for line in out.read_text().splitlines() if "dropped-" in line]
+    assert sum(each["metadata"]["dropped"]["records"] for each in told) == running.ledgers()["one"].dropped["Limit"]
+    assert len({each["id"] for each in told}) == len(told) > 0
+
+
 def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
     """It sends SIGHUP too, but there it means an end: what is in flight is delivered, and nothing runs on unseen."""
     flow = write(tmp_path, {"type": "generate", "rate": 500})

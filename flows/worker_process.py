@@ -24,8 +24,12 @@ ALLOCATOR = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
 """How a worker's memory is allocated."""
-_QUIET = {"RUST_BACKTRACE": "0"}
-"""An error leaves the engine as a panic of Rust; the event that tells of it has Python's own stack."""
+_QUIET = {
+    # An error leaves the engine as a panic of Rust; the event that tells of it has Python's own stack.
+    "RUST_BACKTRACE": "0",
+    # Arrow loads numpy where that is installed, which starts a thread for each core that would have nothing to do.
+    "OPENBLAS_NUM_THREADS": "1",
+}
 
 
 class WorkerProcess:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 GROUP_BYTES = 32_000_000
 """Of a row group, uncompressed. About three times as much memory is used."""
+_OVER = 1.25
+"""Of a file's target: what is merged may take more than it did before, and a rest would be a small file again."""
 _BATCH_BYTES = 4_000_000
 """Read at once, about: it goes by the mean length of a file's rows."""
 _BATCH_ROWS = 8192
@@ -83,7 +85,7 @@ class Writers:
 
     Args:
         view: The table.
-        target_size: A file that has so many bytes gets no more rows.
+        target_size: The bytes that a file should have. One that has a quarter more gets no more rows.
         stopping: Tells whether the work is to be broken off.
     """
 
@@ -111,7 +113,7 @@ class Writers:
         while sum(each.kept_bytes for each in self._open.values()) >= GROUP_BYTES or writer.kept_rows >= ROWS:
             largest = max(self._open.values(), key=lambda each: each.kept_bytes)
             largest.write()
-            if largest.size >= self._target_size:
+            if largest.size >= self._target_size * _OVER:
                 self.files.append(largest.finish())
                 del self._open[largest.partition]
 

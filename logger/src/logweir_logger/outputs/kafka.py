@@ -155,6 +155,10 @@ class KafkaOutput(Output):
             stopping.set()
             if self._tender is not threading.current_thread():
                 self._tender.join(1.0)
+            if self._exiting:
+                # Its end waits for its threads, one of which may never come back from a look-up of names that was
+                # interrupted by a fork. The end of the process waits for none of them.
+                _keep(self._producer)
             self._producer = None
             self._write_aside()
             # What couldn't be told to Kafka is told where the records went.
@@ -188,11 +192,8 @@ class KafkaOutput(Output):
 
     def abandon(self) -> None:
         """Leave everything to the parent: called in a forked child."""
-        if self._producer is not None:
-            # Its end would wait for threads that only the parent has, so it must never come.
-            import ctypes
-
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._producer))
+        # Its end would wait for threads that only the parent has.
+        _keep(self._producer)
         self._renew()
 
     def _start(self, topic: str, line: bytes) -> None:
@@ -354,6 +355,14 @@ class KafkaOutput(Output):
 _OUTPUTS: WeakSet[KafkaOutput] = WeakSet()
 _told: list[int] = []
 """The child of multiprocessing that has been told to close the outputs at its end."""
+
+
+def _keep(producer: Any) -> None:
+    """See to it that a producer is never taken down."""
+    import ctypes
+
+    if producer is not None:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(producer))
 
 
 def _is_fatal(reason: str) -> bool:

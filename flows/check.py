@@ -14,6 +14,7 @@ from flows.check_limits import limits_without_effect
 from flows.check_retention import never_deciding
 from flows.config import LoadedFlow
 from flows.document import Document, Finding, Path
+from logweir.paths import segments_of
 from logweir.record import LEVELS
 from logweir.units import format_bytes
 from operators.rule_models import CategoryRule, LevelRule, LimiterRule, Rule, SampleRule
@@ -110,9 +111,10 @@ def _never_full(loaded: LoadedFlow) -> Iterator[Finding]:
 
 def _never_hidden(loaded: LoadedFlow) -> Iterator[Finding]:
     redact = loaded.flow.redact
-    ids = {".".join(place.path) for place in loaded.flow.source.layout().wire("id") if place.convert is None}
+    at = [place.path for place in loaded.flow.source.layout().wire("id") if place.convert is None]
+    ids = {segments_of(".".join(path)) for path in at}
     for index, field in enumerate(redact.fields if redact else ()):
-        if field.path in ids:
+        if segments_of(field.path) in ids:
             message = "is the record's id, which stays as it is: destinations tell repetitions by it"
             yield loaded.document.find(("redact", "fields", index), message, warning=True)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from logweir.paths import keys_of
 from logweir.record import OTEL_LEVELS, PINO_LEVELS
 
 Path = tuple[str, ...]
@@ -43,7 +44,7 @@ class Format:
         head, _, rest = path.partition(".")
         if head == "metadata" and rest and self.metadata is not None:
             return self.metadata(rest)
-        return (Alternative(tuple(path.split("."))),)
+        return (Alternative(keys_of(path)),)
 
 
 def _at(*paths: str, convert: Callable[[Any], Any] | None = None) -> tuple[Alternative, ...]:
@@ -177,6 +178,5 @@ def configured(paths: Mapping[str, str]) -> Format:
     """
     places = {}
     for logical, wire in paths.items():
-        keys = tuple(wire[1:].split("/")) if wire.startswith("/") else tuple(wire.split("."))
-        places[logical] = (Alternative(keys),)
+        places[logical] = (Alternative(keys_of(wire)),)
     return Format("json", places)

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from logweir.paths import listed
 from operators.formats import Alternative, Format
 
 Getter = Callable[[Any], Any]
@@ -30,8 +31,8 @@ class Projection:
     """The Structs, their decoder, and a getter for each logical field.
 
     Args:
-        fields: Logical dotted paths, such as `level` or `context.service`. What begins with a slash, such as
-            `/host/service`, lists members of the record by their own names on the wire, whatever the format.
+        fields: Logical paths, such as `level` or `context.service`. What `members` returned lists members of the record
+            by their own names on the wire, whatever the format.
         layout: Where those fields live in the records of this source.
         identified: Whether `id` is among the fields in any case.
     """
@@ -40,13 +41,13 @@ class Projection:
         self.layout = layout
         self._tree: _Tree = {}
         asked = {*fields, "id"} if identified else set(fields)
-        listed = {path for path in asked if path.startswith("/")}
-        for path in sorted(asked - listed):
+        lists = {path: names for path in asked if (names := listed(path)) is not None}
+        for path in sorted(asked - lists.keys()):
             for alternative in layout.wire(path):
                 # A level or an id that is a list or an object is none, and could not be looked up in a table.
                 scalar = path in {"level", "id"} and alternative.convert is None
                 _plant(self._tree, alternative.path, _SCALAR if scalar else Any)
-        members = {name for path in listed for name in path[1:].split("/")} - self._tree.keys()
+        members = {name for names in lists.values() for name in names} - self._tree.keys()
         self._tree.update(dict.fromkeys(members, Any))
         self._members = members
         self._type, self.build = _compile(self._tree, "record", members)
@@ -60,8 +61,8 @@ class Projection:
         Raises:
             KeyError: The path was not among the projection's fields.
         """
-        if path.startswith("/"):
-            return attrgetter(*map(_attribute, path[1:].split("/")))
+        if (names := listed(path)) is not None:
+            return attrgetter(*map(_attribute, names))
         getters = [self._read(alternative) for alternative in self.layout.wire(path)]
         if len(getters) == 1:
             return getters[0]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import re2
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
+from logweir.paths import segments_of
 from logweir.settings import StrictModel, Substituted, nearest
 from operators.patterns import OPTIONS, check_pattern
 from operators.redact_patterns import BUILTINS
@@ -33,7 +34,7 @@ class RedactField(StrictModel):
     @field_validator("path")
     @classmethod
     def _is_a_path(cls, value: str) -> str:
-        segments = value.split(".")
+        segments = segments_of(value)
         if not all(segments):
             msg = "must be a dotted path such as metadata.password, *.token or **.secret"
             raise ValueError(msg)

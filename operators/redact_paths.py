@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from logweir.paths import segments_of
+
 _STRING = rb'[^"\\]*+(?:\\.[^"\\]*+)*+'
 TOKEN = re.compile(
     # A string; with a colon behind it, it is a key, and the value may follow at once. Broken JSON may end in a string.
@@ -56,7 +58,7 @@ class Paths:
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
-        self._paths = [tuple(path.split(".")) for path in paths]
+        self._paths = [segments_of(path) for path in paths]
         self._start = self._closed({(number, 0) for number in range(len(paths))})
         self._known: dict[tuple[_State, bytes], tuple[_State, int | None]] = {}
 
@@ -150,7 +152,7 @@ def hint(path: str) -> str | None:
 
     Escapes of ASCII's characters may stand in its way; they are looked for beside it.
     """
-    segments = path.split(".")
+    segments = segments_of(path)
     named = [segment for segment in segments if segment not in (ANY, DEEP)]
     if not named:
         return None

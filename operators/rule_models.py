@@ -9,8 +9,9 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
+from logweir.paths import FieldPath, members
 from logweir.record import LEVELS, LevelTable
 from logweir.settings import StrictModel, Substituted
 from logweir.units import Duration
@@ -31,21 +32,12 @@ def _level(value: Any) -> Any:
     return level
 
 
-def _path(value: str) -> str:
-    if not all(value.split(".")):
-        msg = "must be a dotted path such as context.service"
-        raise ValueError(msg)
-    return value
-
-
 Level = Annotated[
     str,
     BeforeValidator(_level, json_schema_input_type=str),
     Field(examples=list(LEVELS)),
 ]
 """One of LEVELS. An alias is read as what it stands for."""
-
-FieldPath = Annotated[str, AfterValidator(_path)]
 
 
 class BaseRule(StrictModel):
@@ -186,6 +178,8 @@ class RegexRule(_Matching):
 
 _Fields = FieldPath | Annotated[list[FieldPath], Field(min_length=1, max_length=8)]
 
+SAMPLING_MEMBER = members("sampling")
+"""What a record says itself of how it was sampled."""
 _DYNAMIC = ("window", "lateness", "max_keys", "annotate")
 """What of a sample rule's settings only one with a target has."""
 

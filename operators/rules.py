@@ -32,6 +32,7 @@ from operators.explain import Verdict, verdict
 from operators.formats import Format
 from operators.projection import Getter, Projection
 from operators.rule_models import (
+    SAMPLING_MEMBER,
     BaseRule,
     CategoryRule,
     FieldRule,
@@ -84,7 +85,7 @@ def fields_of(rules: Iterable[BaseRule]) -> set[str]:
             case SampleRule():
                 fields.update(["trace.traceId", *rule.by_fields], ["level"] if rule.sample_levels else [])
                 # Whether a record has a `sampling` of its own, which is to tell the rate as well.
-                fields.update(["timestamp", "/sampling"] if rule.stateful else [])
+                fields.update(["timestamp", SAMPLING_MEMBER] if rule.stateful else [])
             case WhenRule():
                 fields.update(each.field for each in rule.conditions)
             case LimiterRule():

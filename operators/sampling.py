@@ -24,7 +24,7 @@ from operators.dynamic_sample import DynamicState
 from operators.limiter_keys import keys_of
 from operators.limiter_state import Group
 from operators.projection import Projection
-from operators.rule_models import SampleRule
+from operators.rule_models import SAMPLING_MEMBER, SampleRule
 from operators.values import key_bytes
 
 _LAST = itemgetter(-1)
@@ -92,7 +92,7 @@ class Samplers:
         if rules:
             self._timestamp = projection.getter("timestamp")
             self._trace_id = projection.getter("trace.traceId")
-            self._own = projection.getter("/sampling")
+            self._own = projection.getter(SAMPLING_MEMBER)
         self._by = {number: [projection.getter(path) for path in rule.by_fields] for number, rule in rules.items()}
         self._seeds = {number: xxhash.xxh3_64_intdigest(rule.name.encode()) for number, rule in rules.items()}
 

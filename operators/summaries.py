@@ -15,6 +15,7 @@ import xxhash
 
 from logweir.archive_table import MADE
 from logweir.batch import Account, Batch
+from logweir.paths import keys_of
 from logweir.record import epoch_seconds, rfc3339
 from operators.formats import LOGWEIR, OTEL, Format, Path
 from operators.limiter_keys import OTHER_KEYS, values_of
@@ -160,7 +161,7 @@ def _told(summary: Summary, suppressed: Suppressed, key: _Key) -> dict[str, Any]
         "message": f"'{rule}' dropped {suppressed.records} records{of} within {length} s",
     }
     for name, value in zip(summary.by, key.values, strict=False):
-        _plant(record, name.split("."), value)
+        _plant(record, list(keys_of(name)), value)
     dropped = {"rule": rule, "records": suppressed.records, "from": rfc3339(start), "seconds": length}
     metadata = record.get("metadata")
     # Where the limiter goes by all of `metadata`, and that was no object, its text has told it.
@@ -179,7 +180,7 @@ def _lay_out(record: dict[str, Any], names: Sequence[str], layout: Format) -> No
     for name in ("id", "timestamp", "level", "category", "message", *names):
         place = layout.wire(name)[0]
         value: Any = record
-        for key in name.split("."):
+        for key in keys_of(name):
             value = value.get(key) if isinstance(value, dict) else None
         if value is not None:
             _plant(record, list(place.path), value)

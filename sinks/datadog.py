@@ -25,6 +25,7 @@ from msgspec import UNSET, Raw
 from pydantic import Field, field_validator
 
 from logweir.batch import Batch
+from logweir.paths import members
 from logweir.record import epoch_seconds, rfc3339
 from sinks.address import without_credentials
 from sinks.columns import Columns, enclosed, within
@@ -118,7 +119,8 @@ class Datadog(CommonDestination):
 _HEAD_FIELDS = ("level", "context.service", "context.environment", "context.version")
 _HOST_FIELD = "context.host"
 _TRACE_FIELDS = ("trace.traceId", "trace.spanId")
-_RESERVED = "/ddsource/ddtags/hostname/service/status/dd.trace_id/dd.span_id/dd"
+_RESERVED_NAMES = ("ddsource", "ddtags", "hostname", "service", "status", "dd.trace_id", "dd.span_id", "dd")
+_RESERVED = members(*_RESERVED_NAMES)
 """What a record may say itself of what is put before it."""
 
 
@@ -129,7 +131,7 @@ class _Native(msgspec.Struct, gc=False):
     timestamp: Any = None
 
 
-_NOTHING_RESERVED = (UNSET,) * len(_RESERVED[1:].split("/"))
+_NOTHING_RESERVED = (UNSET,) * len(_RESERVED_NAMES)
 _native = msgspec.json.Decoder(_Native).decode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 

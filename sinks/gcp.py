@@ -23,6 +23,7 @@ from urllib.parse import quote
 import orjson
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from logweir.paths import FieldPath
 from logweir.record import OTEL_LEVELS, PINO_LEVELS, LevelTable, epoch_seconds, rfc3339
 from logweir.settings import StrictModel
 from sinks.address import without_credentials
@@ -91,7 +92,7 @@ class Gcp(CommonDestination):
     )
     resource: GcpResource = Field(default_factory=GcpResource, description="The monitored resource.")
     labels: dict[str, str] = Field(default_factory=dict, description="Labels of every entry.")
-    label_fields: dict[str, str] = Field(
+    label_fields: dict[str, FieldPath] = Field(
         default_factory=dict, description="Labels of each entry by the field of the record that they come from."
     )
     url: str = Field("https://logging.googleapis.com", description="Where to send, such as a private endpoint.")

@@ -22,6 +22,7 @@ import orjson
 from pydantic import Field, field_validator
 
 from logweir.librdkafka import LibrdkafkaSettings, client_settings, refuse_reserved
+from logweir.paths import FieldPath
 from logweir.units import Bytes, Duration
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records
 from sinks.http import CONNECT_SECONDS
@@ -65,9 +66,8 @@ class Kafka(CommonDestination):
     type: Literal["kafka"] = Field(description="A topic of a Kafka cluster.")
     brokers: list[str] = Field(min_length=1, description="Addresses of some brokers, as host:port.")
     topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="The topic to write to.")
-    key: str | None = Field(
+    key: FieldPath | None = Field(
         None,
-        min_length=1,
         description="The field whose value is the message's key, as a dotted path: records of one key are in one "
         "partition. Without it they are spread.",
     )

@@ -24,6 +24,7 @@ import orjson
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from logweir.batch import Batch
+from logweir.paths import FieldPath
 from logweir.units import Bytes, Duration
 from sinks.compression import compress
 from sinks.destination import Delivered, Getter, Invalid, Limits, Outcome, Partial, Probed, Records, probed
@@ -60,7 +61,7 @@ class Loki(CommonDestination):
     labels: dict[str, str] = Field(
         default_factory=lambda: {"job": "logweir"}, min_length=1, description="Labels of every stream."
     )
-    label_fields: dict[str, str] = Field(
+    label_fields: dict[str, FieldPath] = Field(
         default_factory=lambda: {"service": "context.service", "level": "level"},
         description="Labels by the field of the record that they come from; choose fields of few values.",
     )
@@ -71,7 +72,7 @@ class Loki(CommonDestination):
         description="The most streams at a time, for each partition; the records of further ones share one stream "
         "whose label_fields are `other`.",
     )
-    structured_metadata: dict[str, str] = Field(
+    structured_metadata: dict[str, FieldPath] = Field(
         default_factory=lambda: {"trace_id": "trace.traceId"},
         max_length=MAX_METADATA_ENTRIES,
         description="Structured metadata of each entry by the field that it comes from; any number of values will do.",

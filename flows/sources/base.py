@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from logweir.batch import Batch
 from logweir.events import Events
+from logweir.paths import FieldPath
 from logweir.settings import StrictModel
 from operators.formats import FORMATS, Format, configured
 
@@ -50,7 +51,7 @@ class SourceSettings(StrictModel):
     format: Literal["logweir", "ecs", "otel", "pino", "bunyan", "json", "text"] = Field(
         "logweir", description="Where the fields of a record live; json: where `paths` says; text: a line is a message."
     )
-    paths: dict[str, str] = Field(
+    paths: dict[str, FieldPath] = Field(
         default_factory=dict,
         description="With format json: where each field lives, such as log.severity, or /a.b/c for a key with dots.",
     )

@@ -18,6 +18,7 @@ from logweir.paths import segments_of
 from logweir.record import LEVELS
 from logweir.units import format_bytes
 from operators.rule_models import CategoryRule, LevelRule, LimiterRule, Rule, SampleRule
+from operators.rules import LOWEST
 
 Kind = tuple[str | None, str | None]
 """A level and a category; None is a record without one."""
@@ -135,13 +136,42 @@ def _judge(document: Document, rules: Sequence[Placed], kinds: Sequence[Kind]) -
     found: list[Finding] = []
     for number, tier in enumerate(tiers):
         closed = False
+        below = [placed.rule for lower in tiers[number + 1 :] for placed in lower]
         for placed in tier:
-            reason = _idle(placed.rule, seen[placed.path], lowest=number == len(tiers) - 1, closed=closed)
+            reason = _idle(placed.rule, seen[placed.path], lowest=_is_lowest(tiers, number), closed=closed)
+            if not reason and not closed and _keeps_in_vain(placed.rule, [each.rule for each in tier], below):
+                reason = (
+                    "keeps what it matches, and nothing else is dropped after it, so it has no effect: "
+                    "leave out its priority if the rest is to be dropped"
+                )
             # One reason why a tier lets nothing through is enough; what comes after it is not told again.
             closed = closed or reason.startswith(_CLOSED)
             if reason:
                 found.append(document.find(placed.path, f"`{placed.rule.name}` {reason}", warning=True))
     return found, passing
+
+
+def _is_lowest(tiers: Sequence[Sequence[Placed]], number: int) -> bool:
+    """Tell whether a failed gate of this tier drops: below the last one there may be the tier of priority 0, empty."""
+    return number == len(tiers) - 1 and tiers[number][0].rule.priority <= LOWEST
+
+
+def _keeps_in_vain(rule: Rule, tier: Sequence[Rule], below: Sequence[Rule]) -> bool:
+    """Tell whether a gate above the lowest tier saves its records from nothing: all that fail it pass as well.
+
+    Args:
+        rule: The rule.
+        tier: The rules of its tier.
+        below: The rules of all lower tiers.
+    """
+    if rule.priority <= LOWEST or isinstance(rule, SampleRule | LimiterRule) or _excludes(rule):
+        return False
+    limited = any(isinstance(each, SampleRule | LimiterRule) for each in (*tier, *below))
+    return not limited and not any(each.priority <= LOWEST or _excludes(each) for each in below)
+
+
+def _excludes(rule: Rule) -> bool:
+    return not isinstance(rule, SampleRule | LimiterRule) and rule.action == "exclude"
 
 
 def _idle(rule: Rule, seen: _Seen, *, lowest: bool, closed: bool) -> str:
@@ -181,13 +211,14 @@ def _follow(tiers: Sequence[Sequence[Placed]], kind: Kind, seen: dict[Path, _See
     for number, tier in enumerate(tiers):
         # What may be true of the record: (some gate of the tier has passed it, some has failed it).
         states = {(False, False)}
-        lowest = number == len(tiers) - 1
+        lowest = _is_lowest(tiers, number)
         for placed in tier:
             states = _step(placed.rule, kind, states, seen[placed.path])
             if lowest:
                 # Here a failed gate has dropped the record already.
                 states = {state for state in states if not state[1]}
-        passes |= any(not failed and (passed or lowest) for passed, failed in states)
+        last = number == len(tiers) - 1
+        passes |= any((passed or last) if not failed else last and not lowest for passed, failed in states)
         if not any(failed or not passed for passed, failed in states):
             break
     return passes

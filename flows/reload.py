@@ -116,14 +116,15 @@ class Reload:
         )
         return True
 
-    def arrived(self, now: float) -> None:
-        """Note that all workers run by the flow that was read last."""
+    def arrived(self, now: float) -> bool:
+        """Note that all workers run by the flow that was read last; tell whether that is news."""
         if self._begun is None:
-            return
+            return False
         seconds = round(now - self._begun, 3)
         self.outcomes.pending, self._begun = False, None
         self.outcomes.reloaded += 1
         self._tell("config.reloaded", "info", version=self.outcomes.version, seconds=seconds)
+        return True
 
     def _accepted(self, loaded: LoadedFlow) -> list[Change]:
         """Return what differs.

@@ -22,9 +22,11 @@ from flows.cluster import Cluster
 from flows.compaction.cluster import Compaction, wanted
 from flows.config import Flow, LoadedFlow
 from flows.display import Display
+from flows.drop_shares import DropShares, as_fields
 from flows.flow_file import FlowFile
 from flows.reload import Reload
 from logweir.events import Events
+from logweir.ledger import Ledger
 
 _TICK_SECONDS = 0.1
 
@@ -63,6 +65,7 @@ class Supervisor:
         self._leaving: list[Cluster] = []
         """Those of destinations that are not in the flow any more."""
         self._compaction: Compaction | None = self._compact(loaded.flow)
+        self._shares = DropShares()
         self._signals = 0
         self._asked = False
         self._served = loaded.flow.status
@@ -82,7 +85,9 @@ class Supervisor:
         self._serve()
         while self._tend():
             self._look()
-            self._display.draw(self.report())
+            report = self.report()
+            self._tell_shares(report)
+            self._display.draw(report)
             time.sleep(_TICK_SECONDS)
         self._end_server()
         self._display.close(self.report())
@@ -144,10 +149,21 @@ class Supervisor:
             return
         asked, self._asked = self._asked, False
         now = time.monotonic()
+        before = self._reload.flow
         if self._reload.look(now, asked=asked):
+            after = self._reload.flow
+            stayed = {name: rule_names(before, name) & rule_names(after, name) for name in after.outlets}
+            self._shares.changed(_ledgers(self.report()), stayed)
             self._adopt()
-        if not self._leaving and all(cluster.is_current for cluster in self._clusters):
-            self._reload.arrived(now)
+        if not self._leaving and all(cluster.is_current for cluster in self._clusters) and self._reload.arrived(now):
+            self._shares.arrived(now, _ledgers(self.report()))
+
+    def _tell_shares(self, report: dict[str, Any]) -> None:
+        """Tell once after a reload by how much the shares moved that rules drop."""
+        for name, moved in self._shares.observe(time.monotonic(), _ledgers(report)).items():
+            if moved:
+                severity = "warn" if any(each.surprises for each in moved.values()) else "info"
+                self._tell("config.effect", severity, stream=name, **as_fields(moved))
 
     def _adopt(self) -> None:
         """Let every dataflow run by the flow that was read last; those of destinations come and go with them."""
@@ -212,3 +228,14 @@ class Supervisor:
             self._on_signal(number, frame)
         else:
             self._asked = True
+
+
+def _ledgers(report: dict[str, Any]) -> dict[str, Ledger]:
+    return {name: each["ledger"] for name, each in report.items()}
+
+
+def rule_names(flow: Flow, name: str) -> set[str]:
+    """Return the names of the rules that a destination's records meet; none of one that the flow doesn't have."""
+    if name not in flow.outlets:
+        return set()
+    return {rule.name for rule in (*flow.shared_rules(name), *flow.own_rules(name)) if rule.enabled}

@@ -88,7 +88,7 @@ def verdict(
     # They know what else flows; here is known what they go by.
     limited = "".join(f"; limited by '{rule.name}' to {_limit(rule, projection, record)}" for rule in limiters)
     if code == -1:
-        return Verdict(code, None, ("no rule objects" if rules else "there are no rules") + limited, limits)
+        return Verdict(code, None, ("no rule drops it" if rules else "there are no rules") + limited, limits)
     rule = rules[code] if code >= 0 else rules[-2 - code]
     return Verdict(code, rule, _reason(rule, code >= 0, projection, record, identity) + limited, limits)
 

@@ -48,7 +48,7 @@ class BaseRule(StrictModel):
     priority: int = Field(
         default=0,
         description="Rules of one priority are a tier. Tiers are asked from the highest down; what a higher one keeps, "
-        "no lower one is asked about.",
+        "no lower one is asked about. An include rule above 0 keeps what it matches and never drops anything.",
     )
 
     @property

@@ -1,12 +1,13 @@
 """Rules: which records pass, and why.
 
-Rules of one priority are a tier. Tiers are asked from the highest down, the rules of a tier in file order:
+Rules of one priority are a tier. Tiers are asked from the highest down, the rules of a tier in file order. There always
+is a tier of priority 0, also when no rule has it, so that a rule's meaning never depends on which others exist:
 
 - an `exclude` rule that matches drops the record;
 - an `include` rule is a gate, and all gates of a tier must be passed. Passing them in a tier above the lowest keeps the
   record, and lower tiers are not asked. Failing one there hands the record to the next tier, after the excludes that
   are left in this one; a limiter limits only what its tier lets through, so it is skipped then. Failing one in the
-  lowest tier drops the record by that rule;
+  lowest tier, which is 0 or below, drops the record by that rule. So a gate above 0 never drops anything;
 - a sample rule drops what is outside its sample, says nothing of the rest, and never keeps.
 
 Rules that need a state (`rate`, `dedupe`, a `sample` with a target) are asked in a later step, about what all the
@@ -62,6 +63,8 @@ __all__ = [
 ]
 
 PASSES: Final = -1
+LOWEST: Final = 0
+"""The priority of the tier that always is there: no tier above it is the lowest."""
 
 _PAUSE: Final = -(1 << 60)
 _RESUMES = (1 << LIMITERS_SHIFT) - 1
@@ -246,10 +249,9 @@ class _Chain:
         # Python's sort is stable: file order remains within a tier.
         order = sorted(range(len(self._rules)), key=self._priority)
         first = always(PASSES)
-        lowest = True
-        for _, tier in groupby(order, key=self._priority):
-            first = self._tier(level, list(tier), first, lowest=lowest)
-            lowest = False
+        lowest = min(map(self._priority, order), default=LOWEST)
+        for priority, tier in groupby(order, key=self._priority):
+            first = self._tier(level, list(tier), first, lowest=priority == lowest <= LOWEST)
         return first
 
     def _priority(self, index: int) -> int:

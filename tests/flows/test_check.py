@@ -127,6 +127,25 @@ def test_below_a_tier_that_keeps_everything_that_comes() -> None:
     ) == ["`drop` never drops anything: no record that it matches comes to it"]
 
 
+def test_a_gate_that_keeps_in_vain() -> None:
+    """A gate above 0 is warned of where nothing else drops: who wrote it wants the rest dropped."""
+    said = (
+        "`keep` keeps what it matches, and nothing else is dropped after it, so it has no effect: "
+        "leave out its priority if the rest is to be dropped"
+    )
+    keep = level("keep", "error", ", priority: 5")
+    higher = level("drop", "trace", ", action: exclude, priority: 9")
+    assert told(keep) == [said]
+    assert told(keep, higher) == [said]
+    for saved_from in (
+        level("drop", "trace", ", action: exclude"),
+        level("only", "info"),
+        "name: some, type: sample, sample_rate: 0.5",
+        "name: few, type: rate, max_per_second: 5, priority: 5",
+    ):
+        assert told(keep, saved_from) == []
+
+
 def test_gate_for_what_was_excluded() -> None:
     """A gate for levels that an exclude of its tier, or of a higher one, has removed lets nothing through."""
     for priority in (0, 3):
@@ -215,7 +234,7 @@ def test_one_file_of_two_destinations() -> None:
 
 RULES = st.lists(
     st.fixed_dictionaries(
-        {"priority": st.integers(0, 2), "action": st.sampled_from(["include", "exclude"])},
+        {"priority": st.integers(-1, 2), "action": st.sampled_from(["include", "exclude"])},
         optional={
             "levels": st.lists(st.sampled_from(LEVELS), min_size=1, max_size=3),
             "categories": st.lists(st.sampled_from("abc"), min_size=1, max_size=2),
@@ -263,6 +282,11 @@ def test_against_the_rules_themselves(drawn: list[dict[str, Any]]) -> None:
         drops = index in codes
         if rule.get("action") == "include":
             assert not (drops and ("no effect" in said or "never asked" in said))
+            if "no effect" in said:
+                rest = [each for number, each in enumerate(compiled) if number != index]
+                without = compile_rules(rest, projection)
+                left = list(map(without.decide, batch.records, batch.ids))
+                assert [code < 0 for code in left] == [code < 0 for code in codes]
         elif drops:
             assert not said
         elif not any("lets nothing through" in message for message in told_of.values()):

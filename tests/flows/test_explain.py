@@ -58,12 +58,12 @@ def test_kept() -> None:
 
 
 def test_passes() -> None:
-    """A record to which no rule objects passes, also one that a disabled rule would drop."""
+    """A record that no rule drops passes, also one that a disabled rule would drop."""
     line = b'{"id":"a","level":"warn","context":{"environment":"production"}}'
     assert explain(line).splitlines() == [
-        "line 1 (a): passes: no rule objects",
+        "line 1 (a): passes: no rule drops it",
         "  all: passes: there are no rules",
-        "  production: passes: no rule objects",
+        "  production: passes: no rule drops it",
     ]
 
 
@@ -173,11 +173,11 @@ def test_reasons() -> None:
 )
 def test_what_depends_on_other_records(rule: str, said: str) -> None:
     """Of what a rule with a state may drop it says by which, and what the record is counted with."""
-    text = f"rules: [{{name: Few, {rule}, priority: 5}}, {{name: E, type: level, levels: [error], priority: 5}}]\n"
+    text = f"rules: [{{name: Few, {rule}}}, {{name: E, type: level, levels: [error]}}]\n"
     flow = f"name: f\nsource: {{type: stdin}}\n{text}destinations: {{out: {{type: console}}}}\n"
     record = b'{"id":"a","level":"error","context":{"service":"shop"}}'
     first = explain(record, flow=flow).splitlines()[0]
-    assert first == f"line 1 (a): passes: no rule objects; limited by 'Few' to {said}"
+    assert first == f"line 1 (a): passes: no rule drops it; limited by 'Few' to {said}"
     assert explain_json(record, flow=flow)[0]["limits"] == ["Few"]
 
 
@@ -193,6 +193,6 @@ destinations:
   out: {type: console, rules: [{name: Own, type: rate, max_per_second: 7}]}
 """
     assert explain(b'{"id":"a","level":"info"}', flow=flow).splitlines() == [
-        "line 1 (a): passes: no rule objects",
-        "  out: passes: no rule objects; limited by 'Own' to 7 a second",
+        "line 1 (a): passes: no rule drops it",
+        "  out: passes: no rule drops it; limited by 'Own' to 7 a second",
     ]

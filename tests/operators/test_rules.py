@@ -73,9 +73,24 @@ def test_limiter_after_a_failed_gate() -> None:
     assert Asked({**NEVER, "priority": 9}, level("error", priority=9), category("a")).codes(INFO) == [0]
 
 
-def test_single_tier_of_any_priority_is_the_lowest() -> None:
-    """A gate whose tier is the only one drops what fails it, also with a priority."""
-    assert Asked(level("error", priority=100)).codes(ERROR, INFO) == [-1, 0]
+def test_a_gate_above_0_never_drops() -> None:
+    """A gate above 0 keeps what it matches and hands on the rest, also where no other rule is there."""
+    assert Asked(level("error", priority=100)).codes(ERROR, INFO) == [-2, -1]
+    assert Asked(level("error", priority=2), category("a", priority=1)).codes(ERROR, INFO) == [-2, -1]
+
+
+@pytest.mark.parametrize("priority", [0, -1])
+def test_a_gate_of_the_lowest_tier_drops(priority: int) -> None:
+    """A gate drops what fails it in the lowest tier, which is 0 or below."""
+    assert Asked(level("error", priority=priority)).codes(ERROR, INFO) == [-1, 0]
+
+
+def test_a_rule_keeps_its_meaning_when_another_goes() -> None:
+    """An override drops nothing when the rule that it overrides is taken out of the flow."""
+    override, other = level("error", "fatal", priority=100), level("trace", action="exclude")
+    assert Asked(override, other).codes(ERROR, INFO, {"level": "trace"}) == [-2, -1, 1]
+    assert Asked(override).codes(ERROR, INFO, {"level": "trace"}) == [-2, -1, -1]
+    assert Asked(override, {**other, "enabled": False}).codes(ERROR, INFO, {"level": "trace"}) == [-2, -1, -1]
 
 
 def test_disabled() -> None:
@@ -224,6 +239,7 @@ def interpret(rules: list[dict[str, Any]], matching: list[bool]) -> int:
     tiers = [list(tier) for _, tier in groupby(order, key=lambda index: rules[index].get("priority", 0))]
     for tier in tiers:
         last_gate, failed = None, False
+        drops = tier is tiers[-1] and rules[tier[0]].get("priority", 0) <= 0
         for index in tier:
             action = rules[index].get("action", "include")
             if rules[index]["type"] == "sample":
@@ -234,11 +250,11 @@ def interpret(rules: list[dict[str, Any]], matching: list[bool]) -> int:
                     return index
             elif matching[index]:
                 last_gate = index
-            elif tier is tiers[-1]:
+            elif drops:
                 return index
             else:
                 failed = True
-        if last_gate is not None and not failed and tier is not tiers[-1]:
+        if last_gate is not None and not failed and not drops:
             return -2 - last_gate
     return -1
 

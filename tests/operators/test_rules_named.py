@@ -47,14 +47,14 @@ def share(asked: Asked, level: str) -> float:
         ("Errors and Warnings Only", {"error", "warn"}),
         ("No Debug Logs", {"info", "warn", "error", "fatal"}),
         ("Info and Above", {"info", "warn", "error", "fatal"}),
-        ("Always Keep Errors", {"error", "fatal"}),
+        ("Always Keep Errors", set(LEVELS)),
     ],
 )
 def test_by_level(name: str, levels: set[str]) -> None:
-    """Each rule about levels passes the levels of its name; a record without a level only an exclusion."""
+    """Each rule about levels passes the levels of its name; a record without a level only what asks for none."""
     asked = named(name)
     assert levels_that_pass(asked) == levels
-    assert asked.passes({}) is (name == "No Debug Logs")
+    assert asked.passes({}) is (name in {"No Debug Logs", "Always Keep Errors"})
 
 
 def test_workflow_logs_only() -> None:

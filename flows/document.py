@@ -151,6 +151,9 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Finding:
     place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     said = " ".join(part for part in (error.context, error.problem) if part)
     lines = text.splitlines()
+    line = lines[place[0] - 1] if place[0] <= len(lines) else ""
+    if line[place[1] - 1 : place[1]] == "\t":
+        return Finding(file, place, "", "not YAML: a tab can't indent; use spaces")
     if "${" in "".join(lines[max(0, place[0] - 2) : place[0]]):
         said += "; inside { } and [ ] put quotes around a ${...}"
     return Finding(file, place, "", f"not YAML: {said}")

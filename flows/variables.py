@@ -9,6 +9,8 @@ from pathlib import Path
 from logweir.settings import Substituted
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}?")
+_BRACE_IN_DEFAULT = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*:-[^{}]*\{")
+_BARE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _MAX_FILE_BYTES = 1_000_000
 
@@ -36,7 +38,7 @@ def substitute(text: str, environment: Mapping[str, str]) -> tuple[str, list[str
             continue
         replaced = True
         try:
-            pieces.append(_resolve(match[0], environment))
+            pieces.append(_resolve(match[0], environment, text[match.start() :]))
         except ValueError as error:
             problems.append(str(error))
     pieces.append(text[end:])
@@ -44,8 +46,27 @@ def substitute(text: str, environment: Mapping[str, str]) -> tuple[str, list[str
     return (Substituted(joined, text) if replaced else joined), problems
 
 
-def _resolve(written: str, environment: Mapping[str, str]) -> str:
+def bare_name(text: str) -> str | None:
+    """Return the name where a value is wholly `$NAME`, as a shell writes it; it stays these characters here."""
+    found = _BARE.fullmatch(text)
+    return found[1] if found else None
+
+
+def _resolve(written: str, environment: Mapping[str, str], rest: str) -> str:
+    """Return what a reference stands for.
+
+    Args:
+        written: The reference, up to its brace or to what can be none.
+        environment: The variables.
+        rest: The text from the reference on.
+
+    Raises:
+        ValueError: What is wrong with it.
+    """
     if not written.endswith("}"):
+        if _BRACE_IN_DEFAULT.match(rest):
+            msg = "a default can't hold { or }; put the value into a variable, or write it without ${...}"
+            raise ValueError(msg)
         msg = "`${` is not closed; for a literal `${` write `$${`"
         raise ValueError(msg)
     reference = written[2:-1]

@@ -134,6 +134,10 @@ def _stands_alone(text: bytes, window: list[Span]) -> bool:
     before, after = text[max(0, start - 2) : start], text[end : end + 2]
     if before[-1:] == b"+" or (before and before[-1] in _ALNUM) or (after and after[0] in _ALNUM):
         return False
+    # `blk_4162832865986721185_1001` is one name, and so is Hadoop's block id alone; `pan_4111111111111111` is a card.
+    named = text[max(0, start - 5) : start].removesuffix(b"-")
+    if named.endswith(b"_") and (after[:1] == b"_" or named.endswith(b"blk_")):
+        return False
     fraction = len(before) > 1 and before[1:] == b"." and before[0] in _DIGITS
     return not fraction and not (len(after) > 1 and after[:1] == b"." and after[1] in _DIGITS)
 
@@ -164,7 +168,7 @@ _PRODUCT = re.compile(
 )
 _PRODUCT_ENDS = (b"v", b"ver", b"version", b"release", b"build", b"firmware")
 _NETWORK = re.compile(rb"[0-9]+\.0\.0\.0")
-_RELEASE = re.compile(rb"[-+][A-Za-z]|[A-Za-z0-9_]|\.(?:tar|t?gz|zip|jar|war|whl|deb|rpm|exe|msi|dll|so|dmg|apk)\b")
+_RELEASE = re.compile(rb"[-+~][A-Za-z]|[A-Za-z0-9_]|\.(?:tar|t?gz|zip|jar|war|whl|deb|rpm|exe|msi|dll|so|dmg|apk)\b")
 
 
 def _ipv4s(text: bytes) -> Iterator[Span]:
@@ -174,7 +178,8 @@ def _ipv4s(text: bytes) -> Iterator[Span]:
         if len(octets) != 4 or not _OCTETS.issuperset(octets):  # noqa: PLR2004  RFC 791
             continue
         before = text[max(0, start - 16) : start]
-        if before[-1:] == b"." or (before and before[-1] in _ALNUM) or _RELEASE.match(text, end):
+        # Behind a tilde stands the version of a package, as in `Package~31bf3856ad364e35~amd64~~6.1.1.2`.
+        if before[-1:] in {b".", b"~"} or (before and before[-1] in _ALNUM) or _RELEASE.match(text, end):
             continue
         # `Chrome/120.0.0.0` is a version, `10.0.0.1/24` and `/hosts/10.0.0.1` are addresses.
         if before.endswith(b"/") or before.rstrip(b" \t:=/\"'-").lower().endswith(_PRODUCT_ENDS):

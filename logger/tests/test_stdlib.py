@@ -107,3 +107,36 @@ def test_warnings(make: Make, records: Records) -> None:
             warnings.warn("old", DeprecationWarning, stacklevel=1)
         assert warnings.showwarning is before
     assert "DeprecationWarning: old" in records[0]["message"]
+
+
+def test_an_object_as_message(make: Make, records: Records) -> None:
+    """An object that is logged becomes metadata, without its secrets; its own message is the record's."""
+    with capture_stdlib(make()):
+        logging.getLogger("x").warning({"event": "login", "password": "hunter2"}, extra={"order": 5})
+        logging.getLogger("x").warning({"password": "hunter2"})
+        logging.getLogger("x").warning([{"token": "hunter2"}, "other"])
+    assert [record["message"] for record in records] == [
+        "login",
+        '{"password":"[redacted]"}',
+        '[{"token":"[redacted]"},"other"]',
+    ]
+    assert records[0]["metadata"] == {"event": "login", "password": "[redacted]", "order": 5}
+    assert "hunter2" not in str(records)
+
+
+def test_objects_that_are_formatted(make: Make, records: Records) -> None:
+    """Secrets in objects that a message is formatted with are hidden, whatever form the arguments have."""
+    secret = {"user": "u", "password": "hunter2"}
+    with capture_stdlib(make()):
+        logger = logging.getLogger("x")
+        logger.warning("got %s and %d", secret, 3)
+        logger.warning("got %r", [secret])
+        logger.warning("%(user)s has %(password)s", secret)
+        logger.warning("%s", {"user": "u"})
+    assert [record["message"] for record in records] == [
+        "got {'user': 'u', 'password': '[redacted]'} and 3",
+        "got [{'user': 'u', 'password': '[redacted]'}]",
+        "u has [redacted]",
+        "{'user': 'u'}",
+    ]
+    assert secret["password"] == "hunter2"  # what was given stays as it is

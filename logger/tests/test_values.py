@@ -365,3 +365,16 @@ def test_anything_is_written(message: Any, metadata: Any, context: Any, bound: A
     logger = StructuredLogger("a", outputs=[records.append]).child(bound=bound)
     logger.info(message, metadata=metadata, context=context)
     assert len(records) == 1
+
+
+def test_a_number_is_one_whatever_stands_beside_it(make: Make, records: Records) -> None:
+    """An int that orjson writes as a number is one, also where something beside it needs the walk."""
+    numbers = {"hash": 2**63 + 5, "most": 2**64 - 1, "low": -(2**63), "over": 2**64, "under": -(2**63) - 1}
+    make().info("m", metadata=numbers)
+    odd: Any = {**numbers, 5: "a key that is no text"}
+    make().info("m", metadata=odd)
+    expected = {**numbers, "over": str(2**64), "under": str(-(2**63) - 1)}
+    assert records[1]["metadata"] == {**expected, "5": "a key that is no text"}
+    assert {name: records[0]["metadata"][name] for name in ("hash", "most", "low")} == {
+        name: numbers[name] for name in ("hash", "most", "low")
+    }

@@ -6,9 +6,10 @@ from typing import Any, Callable
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
+import orjson
 import pytest
 
-from logweir_logger import LogContext, StructuredLogger
+from logweir_logger import LogContext, Output, StructuredLogger
 from logweir_logger.asgi import AsgiMiddleware
 from logweir_logger.wsgi import WsgiMiddleware
 
@@ -186,3 +187,77 @@ def test_wsgi_skip(make: Make, records: Records) -> None:
 
     call(WsgiMiddleware(application, logger, skip=["/orders"]))
     assert records == []
+
+
+class Closed(Output):
+    """Keeps what is written until it is closed."""
+
+    def __init__(self, events: list[str]) -> None:
+        super().__init__()
+        self.events = events
+
+    def write(self, line: bytes, severity: int) -> None:
+        """Keep a record's message."""
+        self.events.append(orjson.loads(line)["message"])
+
+    def close(self) -> None:
+        """Note when it is closed."""
+        self.events.append("closed")
+
+
+def live(application: Any, events: list[str]) -> None:
+    """Take an ASGI application through its life as a server does."""
+    messages = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def receive() -> dict[str, Any]:
+        return {"type": next(messages)}
+
+    async def send(message: dict[str, Any]) -> None:
+        events.append(message["type"])
+
+    asyncio.run(application({"type": "lifespan"}, receive, send))
+
+
+def test_lifespan() -> None:
+    """The outputs are closed once the application has shut down, before the server hears of it."""
+    events: list[str] = []
+    logger = StructuredLogger("s", host="h", outputs=[Closed(events)])
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        logger.info("going")
+        await send({"type": "lifespan.shutdown.complete"})
+
+    live(AsgiMiddleware(application, logger), events)
+    assert events == ["lifespan.startup.complete", "going", "closed", "lifespan.shutdown.complete"]
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_lifespan_of_an_application_that_has_none(raises: bool) -> None:
+    """For an application that refuses the scope, or passes over it, the middleware answers, and closes the outputs."""
+    events: list[str] = []
+    logger = StructuredLogger("s", host="h", outputs=[Closed(events)])
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if raises:
+            raise AssertionError(scope["type"])
+
+    live(AsgiMiddleware(application, logger), events)
+    assert events == ["lifespan.startup.complete", "closed", "lifespan.shutdown.complete"]
+
+
+def test_lifespan_that_fails() -> None:
+    """An application that fails while it starts is not spoken for: the server has to see its exception."""
+    events: list[str] = []
+    logger = StructuredLogger("s", host="h", outputs=[Closed(events)])
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        msg = "no database"
+        raise RuntimeError(msg)
+
+    with pytest.raises(RuntimeError, match="no database"):
+        live(AsgiMiddleware(application, logger), events)
+    assert events == []

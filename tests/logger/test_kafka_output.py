@@ -378,3 +378,12 @@ def test_beside_other_outputs(kafka: Kafka, topic: str) -> None:
     assert [record["message"] for record in consumed(kafka.brokers, topic)] == ["error"]
     assert [record["message"] for record in lines(stream.getvalue())] == ["info", "error"]
     logger.close()
+
+
+@pytest.mark.kafka
+def test_silence_sends_what_lingers(kafka: Kafka, topic: str) -> None:
+    """A record that a long linger.ms would hold for company is sent after a second without another one."""
+    output = KafkaOutput(kafka.brokers, topic, settings={"linger.ms": 60_000})
+    StructuredLogger("s", host="h", outputs=[output]).info("alone")
+    until(lambda: output.stats()["delivered"] == 1, "the record is sent", timeout=50)
+    assert [record["message"] for record in consumed(kafka.brokers, topic)] == ["alone"]

@@ -22,7 +22,9 @@ class AsgiMiddleware:
     """Sets the context of each request and websocket, and logs each request once its answer is sent.
 
     All that is logged meanwhile has `requestId` (the caller's `x-request-id`, else a new one, which the answer tells)
-    and belongs to the trace of the caller's `traceparent`, else to a new one.
+    and belongs to the trace of the caller's `traceparent`, else to a new one. When the server shuts down the logger's
+    outputs are closed before the application's end is reported: servers such as uvicorn then end by the signal itself,
+    which passes by everything that Python does at exit.
 
     Args:
         application: What it wraps.
@@ -37,6 +39,9 @@ class AsgiMiddleware:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one connection."""
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
         if scope["type"] not in {"http", "websocket"}:
             await self._application(scope, receive, send)
             return
@@ -62,6 +67,41 @@ class AsgiMiddleware:
                 self._log(scope, request, error)
                 raise
             self._log(scope, request, None)
+
+    async def _live(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Close the outputs once the application has shut down, also one that knows nothing of `lifespan`."""
+        asked = answered = False
+
+        async def receiving() -> Message:
+            nonlocal asked
+            asked = True
+            return await receive()
+
+        async def sending(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            if message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
+                await self._close()
+            await send(message)
+
+        try:
+            await self._application(scope, receiving, sending)
+        except Exception:
+            # One that refuses the scope has not asked for a message: the protocol lets it raise then.
+            if asked or answered:
+                raise
+        if answered:
+            return
+        if not asked:
+            await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _close(self) -> None:
+        # It may wait for brokers, and the loop has connections to end meanwhile.
+        await asyncio.get_running_loop().run_in_executor(None, self._logger.close)
 
     def _log(self, scope: MutableMapping[str, Any], request: Request, error: BaseException | None) -> None:
         if scope["type"] != "http" or (request.path in self._skip and error is None):

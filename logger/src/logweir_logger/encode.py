@@ -4,7 +4,7 @@ What JSON lacks becomes:
 
     datetime, date, time, UUID, Enum    what orjson makes of them: RFC 3339, text, the value
     NaN, infinity                       null
-    an int of more than 64 bits         its digits as text
+    an int below -2^63 or above 2^64-1  its digits as text
     Decimal, Path, complex              text
     timedelta                           seconds
     bytes                               text where they are UTF-8, else base64 behind "base64:"
@@ -30,7 +30,8 @@ from logweir_logger.exceptions import text_of
 
 OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _MAX_REPR = 2_000
-_INT_BITS = 63
+_INTEGERS = range(-(2**63), 2**64)
+"""What orjson writes as a number; the same number must not be text where something beside it needs the walk."""
 _FIELDS = ("__dataclass_fields__", "__attrs_attrs__", "model_dump")
 
 
@@ -181,7 +182,7 @@ class Walk:
         if kind is str:
             return self.text(value)
         if kind is int:
-            return value if value.bit_length() <= _INT_BITS else self._digits(value)
+            return value if value in _INTEGERS else self._digits(value)
         if kind is float:
             return value
         if isinstance(value, (dict, list)):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from copy import copy
+from typing import Any
 
 from logweir_logger.exceptions import text_of
 from logweir_logger.levels import DEBUG, ERROR, FATAL, INFO, TRACE, WARN, severity
@@ -54,8 +56,11 @@ class StdlibHandler(logging.Handler):
         if logger is None:
             logger = self._named[record.name] = self.logger.child(logger=record.name)
         metadata = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if isinstance(record.msg, Mapping) and not record.args:
+            # So python-json-logger's users log: the object is what is to be told.
+            metadata = {**record.msg, **metadata}
         try:
-            message = record.getMessage()
+            message = self._message(record)
         except Exception:  # noqa: BLE001  # what doesn't fit into the message is told beside it
             message = text_of(record.msg)
             metadata["args"] = record.args
@@ -65,6 +70,28 @@ class StdlibHandler(logging.Handler):
         logger._log(  # noqa: SLF001  # with the time of the record, which applications have no need to give
             number, message, metadata or None, error=error, milli=int(record.created * 1000)
         )
+
+    def _message(self, record: logging.LogRecord) -> str:
+        """Return the message without secrets: an object that is formatted is text, whose keys nobody looks at."""
+        core = self.logger._core  # noqa: SLF001  # it knows the secret keys, also the application's own
+        if not isinstance(record.msg, str) and not record.args:
+            return core.text(_named(record.msg))
+        if not record.args:
+            return record.getMessage()
+        cleaned = core.redactor.clean(record.args)
+        if cleaned is not record.args:
+            record = copy(record)
+            record.args = tuple(cleaned) if isinstance(cleaned, list) else cleaned
+        return record.getMessage()
+
+
+def _named(message: Any) -> Any:
+    """Return what an object that is logged calls its message, where it does; else the object."""
+    if isinstance(message, Mapping):
+        for name in ("message", "msg", "event"):
+            if isinstance(message.get(name), str):
+                return message[name]
+    return message
 
 
 def _severity(number: int) -> int:

@@ -33,7 +33,7 @@ EXIT_SECONDS = 10.0
 """How long the end of the process waits for the brokers; then the rest goes to the fallback."""
 _TEND_SECONDS = 0.1
 _QUIET_SECONDS = 1.0
-"""After so long without a refusal an outage is over."""
+"""After so long without a refusal an outage is over; after so long without a record nothing waits for company."""
 
 
 class KafkaOutput(Output):
@@ -259,10 +259,16 @@ class KafkaOutput(Output):
 
     def _tend(self, producer: Any, stopping: threading.Event) -> None:
         """Serve the producer's callbacks, the fallback and the record of an outage, until told to stop."""
+        waiting, since = 0, 0.0
         while not stopping.is_set():
             try:
                 producer.poll(_TEND_SECONDS)
                 self._write_aside()
+                if len(producer) != waiting:
+                    waiting, since = len(producer), time.monotonic()
+                elif waiting and time.monotonic() - since > _QUIET_SECONDS:
+                    # A long linger.ms waits for records that may not come.
+                    producer.flush(_TEND_SECONDS)
                 if (
                     self._since
                     and time.time() - self._until > _QUIET_SECONDS

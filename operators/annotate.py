@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from logweir.json_text import without_halves
 from operators.redact_paths import Paths
 from operators.redact_tokens import spliced
 
@@ -69,8 +70,8 @@ def _appended(value: bytes, member: bytes) -> bytes:
 def _merged(value: bytes, rate: float) -> bytes | None:
     """Return a record that may have a `sampling` of its own, with the rate; None where that can't be."""
     try:
-        record = orjson.loads(value)
-    except ValueError:  # a number that no double can hold, or an unpaired surrogate
+        record = orjson.loads(without_halves(value))
+    except ValueError:  # a number that no double can hold
         return None
     if "sampling" not in record:
         return _appended(value, b',"sampling":{"rate":%b}}' % _number(rate))

@@ -3,7 +3,8 @@
 msgspec's own parser decides what is JSON, on the fast path and on the general one, so that both give the same verdict.
 It leaves two things open, and they are settled here: it does not check UTF-8 in the fields that it skips (the bytes of
 a whole batch are checked at once), and it refuses numbers out of a double's range only where it materialises them. Such
-a number is valid by RFC 8259, so the record passes; a rule sees it as infinite.
+a number is valid by RFC 8259, so the record passes; a rule sees it as infinite. It refuses half of a surrogate pair
+everywhere; that is valid too, so the record passes, and a rule sees U+FFFD in its place.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import msgspec
 import orjson
 
 from logweir.batch import Account, Batch, Rejected
+from logweir.json_text import MARK, without_halves
 from logweir.record import rfc3339
 from operators.formats import Format
 from operators.projection import Projection
@@ -34,6 +36,7 @@ _BRACE = ord("{")
 _NEWLINE = ord("\n")
 _FIRST_BYTE = itemgetter(0)
 _WHITESPACE = b" \t\r\n"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class _Anything(msgspec.Struct, gc=False):
@@ -71,12 +74,10 @@ class Decoder:
             wrap_lines(batch)
         if not batch.values:
             return
-        try:
-            for value in filterfalse(bytes.isascii, batch.values):
-                value.decode()
-            batch.records = list(map(self._projection.decode, batch.values))
-        except (ValueError, RecursionError):
-            self._decode_each(batch)
+        if not self._decode_all(batch, batch.values):
+            bare = [value.removeprefix(MARK) for value in batch.values]
+            if bare == batch.values or not self._decode_all(batch, bare):
+                self._decode_each(batch, bare)
         if self._identity is None:
             return
         if set(map(_FIRST_BYTE, batch.values)) != {_BRACE} or any(map(contains, batch.values, repeat(_NEWLINE))):
@@ -84,22 +85,40 @@ class Decoder:
             batch.size = sum(map(len, batch.values))
         batch.ids = _identify(batch, list(map(self._identity, batch.records)))
 
-    def _decode_each(self, batch: Batch) -> None:
-        """Decode record by record, keeping what is valid."""
+    def _decode_all(self, batch: Batch, values: list[bytes]) -> bool:
+        """Make the whole batch records of these values, decoded at once; return whether that was possible."""
+        try:
+            for value in filterfalse(bytes.isascii, values):
+                value.decode()
+            batch.records = list(map(self._projection.decode, values))
+        except (ValueError, RecursionError):
+            return False
+        if values is not batch.values:
+            batch.values, batch.size = values, sum(map(len, values))
+        return True
+
+    def _decode_each(self, batch: Batch, bare: list[bytes]) -> None:
+        """Decode record by record, keeping what is valid.
+
+        Args:
+            batch: The batch.
+            bare: Its values without byte order marks; what is no record keeps its own.
+        """
         records, kept = [], []
-        for index, value in enumerate(batch.values):
+        for index, value in enumerate(bare):
             record, cause, detail = self._decode_one(value)
             if cause:
-                shown = value if self._hide is None else self._hide(value, batch.account)
+                own = batch.values[index]
+                shown = own if self._hide is None else self._hide(own, batch.account)
                 batch.account.rejected.append(Rejected(shown, batch.offsets[index], cause, detail))
             else:
                 records.append(record)
                 kept.append(index)
-        if len(kept) < len(batch.values):
-            batch.values = [batch.values[index] for index in kept]
+        batch.values = [bare[index] for index in kept]
+        batch.size = sum(map(len, batch.values))
+        if len(kept) < len(bare):
             batch.offsets = [batch.offsets[index] for index in kept]
             batch.times = [batch.times[index] for index in kept] if batch.times else []
-            batch.size = sum(map(len, batch.values))
         batch.records = records
 
     def _decode_one(self, value: bytes) -> tuple[Any, str, str]:
@@ -108,9 +127,11 @@ class Decoder:
             return None, EMPTY, "the message is empty"
         try:
             value.decode()
-            return self._projection.decode(value), "", ""
         except UnicodeDecodeError as error:
-            return None, NOT_UTF8, f"byte {error.object[error.start]:#04x} at {error.start} is not UTF-8"
+            return None, NOT_UTF8, _not_utf8(error)
+        value = without_halves(value)
+        try:
+            return self._projection.decode(value), "", ""
         except RecursionError:
             return None, TOO_DEEP, "objects or arrays are nested too deeply"
         except msgspec.ValidationError:
@@ -128,6 +149,8 @@ class Decoder:
             # It stops at the first token, so what comes behind it may not be JSON at all.
             try:
                 _parse(value)
+            except RecursionError:
+                return None, TOO_DEEP, "objects or arrays are nested too deeply"
             except ValueError as syntax:
                 return None, NOT_JSON, str(syntax)
             return None, NOT_AN_OBJECT, _plain(error)
@@ -160,7 +183,7 @@ class Identities:
         batch = self.batch
         assert batch is not None
         try:
-            own = self._identity(self._decode(batch.values[index]))
+            own = self._identity(self._decode(without_halves(batch.values[index])))
         except msgspec.ValidationError:
             own = None
         if type(own) is str and own:
@@ -170,9 +193,10 @@ class Identities:
 
 def is_record(value: bytes) -> bool:
     """Tell whether a decoder would take this message; what is nested too deeply for it counts as taken."""
+    value = value.removeprefix(MARK)
     try:
         value.decode()
-        _validate(value)
+        _validate(without_halves(value))
     except ValueError:
         return False
     except RecursionError:
@@ -193,6 +217,7 @@ class OwnIds:
 
     def __call__(self, value: bytes) -> str | None:
         """Return the id of what `is_record`, None if it has none."""
+        value = without_halves(value.removeprefix(MARK))
         try:
             own = self._get(self._projection.decode(value))
         except msgspec.ValidationError:
@@ -233,7 +258,7 @@ def wrap_lines(batch: Batch) -> None:
     wrapped = []
     for index, value in enumerate(batch.values):
         try:
-            record = {"message": value.decode().rstrip("\r\n")}
+            record = {"message": value.removeprefix(MARK).decode().rstrip("\r\n")}
         except UnicodeDecodeError:
             wrapped.append(value)  # rejected as such a moment later, with its own bytes
             continue
@@ -245,7 +270,8 @@ def wrap_lines(batch: Batch) -> None:
 
 def _parse(value: bytes) -> Any:
     """Return any JSON value; numbers out of a double's range become infinite instead of being refused."""
-    return json.loads(value, parse_constant=_refuse, parse_int=_integer)
+    # Of bytes, Python would guess by zeros among them that they are UTF-16.
+    return json.loads(value.decode(), parse_constant=_refuse, parse_int=_integer)
 
 
 _LONG_INTEGER = 4000
@@ -259,6 +285,12 @@ def _integer(text: str) -> int | float:
 def _refuse(constant: str) -> NoReturn:
     msg = f"{constant} is not JSON"
     raise ValueError(msg)
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    said = f"byte {error.object[error.start]:#04x} at {error.start} is not UTF-8"
+    wide = error.object.startswith(_UTF16_MARKS)
+    return f"{said}; it begins as UTF-16 does: let it be written in UTF-8" if wide else said
 
 
 def _plain(error: Exception) -> str:

@@ -13,6 +13,8 @@ _ESCAPE = re.compile(
 _SHORT = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _SURROGATES = 6
 """What is longer than one escape is a pair of them."""
+_FIRST_HALF, _LAST_HALF = 0xD800, 0xDFFF
+_NO_CHARACTER = "\ufffd".encode()
 
 
 class Resolved:
@@ -66,4 +68,4 @@ def _character(escape: bytes) -> bytes:
     if len(escape) > _SURROGATES:
         code = 0x10000 + ((code & 0x3FF) << 10) + (int(escape[8:12], 16) & 0x3FF)
     # Half of a pair is no character; what stands in its place is none that a pattern looks for.
-    return chr(code).encode("utf-8", "replace")
+    return chr(code).encode() if not _FIRST_HALF <= code <= _LAST_HALF else _NO_CHARACTER

@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from operator import countOf, itemgetter
 from typing import Any, Literal
 
 import msgspec
 import orjson
-from msgspec import UNSET, Raw
+from msgspec import UNSET
 from pydantic import Field, field_validator
 
 from logweir.batch import Batch
-from logweir.paths import members
+from logweir.json_text import without_halves
+from logweir.paths import members as listing
 from logweir.record import epoch_seconds, rfc3339
 from sinks.address import without_credentials
 from sinks.columns import Columns, enclosed, within
@@ -33,6 +34,7 @@ from sinks.datadog_answers import read_answer
 from sinks.destination import Getter, Limits, Outcome, Probed, Records, probed
 from sinks.heads import Heads, Levels, Member, said
 from sinks.http import HttpClient, Response
+from sinks.members import members, written
 from sinks.secret import HeaderSecret
 from sinks.settings import CommonDestination, env_field
 from sinks.trace import SPAN_DIGITS, TRACE_DIGITS, low_halves
@@ -120,8 +122,10 @@ _HEAD_FIELDS = ("level", "context.service", "context.environment", "context.vers
 _HOST_FIELD = "context.host"
 _TRACE_FIELDS = ("trace.traceId", "trace.spanId")
 _RESERVED_NAMES = ("ddsource", "ddtags", "hostname", "service", "status", "dd.trace_id", "dd.span_id", "dd")
-_RESERVED = members(*_RESERVED_NAMES)
+_RESERVED = listing(*_RESERVED_NAMES)
 """What a record may say itself of what is put before it."""
+_TEXTS = {*_RESERVED_NAMES} - {"dd.trace_id", "dd.span_id"}
+"""Of these, what Datadog reads as text; `dd` is an object, and the ids may be numbers."""
 
 
 class _Native(msgspec.Struct, gc=False):
@@ -133,7 +137,6 @@ class _Native(msgspec.Struct, gc=False):
 
 _NOTHING_RESERVED = (UNSET,) * len(_RESERVED_NAMES)
 _native = msgspec.json.Decoder(_Native).decode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class _Attributes:
@@ -283,15 +286,15 @@ class DatadogDestination:
     def _native(self, records: Records, index: int) -> bool:
         """Tell whether this record's message and time stand under Datadog's own names."""
         try:
-            own, row = _native(records.values[index]), records.records[index]
+            own, row = _native(without_halves(records.values[index])), records.records[index]
         except msgspec.DecodeError:  # a number out of range where it would be text
             return False
         return bool(own.message == self._message(row) and own.timestamp == self._timestamp(row))
 
     def _general(self, value: bytes, row: Any, attributes: dict[str, str], arrived: float) -> bytes:
         """Return any record as a log: what it says itself stays, what it lacks is added, and no name is there twice."""
-        members = _members(value)
-        own = {name: raw for name, raw in members.items() if bytes(raw) != b"null"}
+        there = members(value)
+        own = {name: raw for name, raw in there.items() if raw != b"null" and _says(name, raw)}
         added: dict[str, str] = {name: value for name, value in attributes.items() if name not in own}
         if "dd" in own:
             added = {name: value for name, value in added.items() if not name.startswith("dd.")}
@@ -301,13 +304,29 @@ class DatadogDestination:
         moment = _moment(own.get("timestamp"), self._timestamp(row), arrived)
         if moment is not None:
             added["timestamp"] = moment
-        rest = [b"%b:%b" % (orjson.dumps(name), raw) for name, raw in members.items() if name not in added]
-        return b"{" + b",".join([*filter(None, [orjson.dumps(added)[1:-1]]), *rest]) + b"}"
+        for name in added.keys() & there.keys() - {"timestamp"}:
+            if there[name] != b"null":
+                there[_elsewhere(name, there)] = there[name]
+        rest = written({name: raw for name, raw in there.items() if name not in added})
+        return b"{" + b",".join(filter(None, [orjson.dumps(added)[1:-1], rest])) + b"}"
 
 
-def _moment(own: Raw | None, logical: Any, arrived: float) -> str | None:
+def _says(name: str, raw: bytes) -> bool:
+    """Tell whether Datadog reads this value of a record's own: of its reserved attributes all but `dd` are text."""
+    return raw[:1] == (b"{" if name == "dd" else b'"') or name not in _TEXTS
+
+
+def _elsewhere(name: str, there: Container[str]) -> str:
+    """Return the name of an attribute that can't have its own, since Datadog reads text there."""
+    name = f"_RESERVED_{name}"
+    while name in there:
+        name = f"_{name}"
+    return name
+
+
+def _moment(own: bytes | None, logical: Any, arrived: float) -> str | None:
     """Return the time to write into a log; None where its own is one that Datadog reads."""
-    if own is not None and bytes(own)[5:6] == b"-":
+    if own is not None and own[5:6] == b"-":
         return None
     if isinstance(logical, str) and logical[4:5] == "-":
         return logical
@@ -320,8 +339,8 @@ def _moment(own: Raw | None, logical: Any, arrived: float) -> str | None:
 
 def _cut(piece: bytes) -> bytes:
     """Return a log that is too long with as much of its message as fits; as it is, where that isn't enough."""
-    members = _members(piece)
-    message = bytes(members.get("message", b""))
+    there = members(piece)
+    message = there.get("message", b"")
     room = len(message) - (len(piece) - MAX_RECORD_BYTES) - len(_TRUNCATED) - 2
     if not message.startswith(b'"') or room < 0:
         return piece
@@ -329,8 +348,8 @@ def _cut(piece: bytes) -> bytes:
     for _ in range(_LONGEST_CHARACTER):
         text = b'"%b%b"' % (kept, _TRUNCATED)
         with suppress(ValueError):
-            orjson.loads(text)
-            members["message"] = Raw(text)
+            json.loads(text)
+            there["message"] = text
             break
         kept = kept[:-1]
-    return b"{" + b",".join(b"%b:%b" % (orjson.dumps(name), raw) for name, raw in members.items()) + b"}"
+    return b"{" + written(there) + b"}"

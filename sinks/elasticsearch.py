@@ -25,6 +25,7 @@ import orjson
 from msgspec import UNSET, UnsetType
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from logweir.json_text import without_halves
 from logweir.record import epoch_seconds, rfc3339
 from logweir.units import Bytes
 from sinks.address import split_credentials
@@ -308,7 +309,9 @@ def _id(identity: str) -> bytes:
 
 def _document(value: bytes, time: Any, arrived: str) -> bytes:
     """Return the document with an `@timestamp`: its own, else the record's time, else the time of arrival."""
-    if value.startswith(b'{"@timestamp":"') or (b'"@timestamp"' in value and _own_timestamp(value).at is not UNSET):
+    if value.startswith(b'{"@timestamp":"') or (
+        b'"@timestamp"' in value and _own_timestamp(without_halves(value)).at is not UNSET
+    ):
         return value
     if not (isinstance(time, str) and time[4:5] == "-"):
         seconds = epoch_seconds(time)

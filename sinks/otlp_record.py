@@ -28,6 +28,7 @@ from typing import Any
 
 import msgspec
 
+from logweir.json_text import without_halves
 from logweir.record import LEVELS, OTEL_LEVELS, PINO_LEVELS, LevelTable
 from sinks.destination import Getter
 
@@ -165,11 +166,12 @@ class Mapper:
 
 
 def parse(value: bytes) -> dict[str, Any]:
-    """Return a record. A number out of a double's range is its own text.
+    """Return a record. A number out of a double's range is its own text; U+FFFD stands for half of a surrogate pair.
 
     Raises:
         RecursionError: It is nested too deeply.
     """
+    value = without_halves(value)
     try:
         parsed: dict[str, Any] = _decode(value)
     except msgspec.DecodeError:

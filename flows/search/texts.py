@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from logweir.json_text import without_halves
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -68,7 +70,7 @@ def rows_holding(values: pa.Array, text: str) -> set[int]:
     for row in rows_with(values, _ESCAPE if _HAS_A_SHORT_ESCAPE.search(text) else _BY_NUMBER) - rows:
         try:
             # Written anew, it has only those escapes that there must be.
-            plain = orjson.dumps(orjson.loads(values[row].as_py())).lower()
+            plain = orjson.dumps(orjson.loads(without_halves(values[row].as_py()))).lower()
         except ValueError:  # a number or a depth that only other parsers take
             continue
         if escaped in plain:

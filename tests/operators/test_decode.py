@@ -60,12 +60,16 @@ BAD = {
     "two objects": (b'{"a":1}{"b":2}', "not JSON"),
     "empty": (b"", "empty"),
     "blank": (b" \r\n\t", "empty"),
-    "a byte order mark": (b"\xef\xbb\xbf{}", "not JSON"),
+    "a byte order mark alone": (b"\xef\xbb\xbf", "empty"),
+    "two byte order marks": (b"\xef\xbb\xbf\xef\xbb\xbf{}", "not JSON"),
+    "UTF-16": ('{"id":"1"}'.encode("utf-16"), "not UTF-8"),
+    "an array nested 100,000 deep": (b"[" * 100_000, "nested too deeply"),
+    "a text that holds objects 100,000 deep": (b'"' + b"[" * 100_000 + b'"', "not an object"),
+    "zeros between bytes": (b"1\x00", "not JSON"),
     "a raw newline in a string": (b'{"message":"a\nb"}', "not JSON"),
     "a raw control character": (b'{"message":"a\x01b"}', "not JSON"),
-    "a lone surrogate": (b'{"message":"\\ud800"}', "not JSON"),
-    "a lone surrogate in a projected field": (b'{"level":"\\udfff"}', "not JSON"),
-    "a lone surrogate behind a wrong type": (b'{"context":1,"message":"\\ud800"}', "not JSON"),
+    "half an escape": (b'{"message":"\\ud8"}', "not JSON"),
+    "a lone surrogate in broken JSON": (b'{"message":"\\ud83d"', "not JSON"),
     "single quotes": (b"{'a':1}", "not JSON"),
     "a trailing comma": (b'{"a":1,}', "not JSON"),
     "plain text": (b"2026-01-01 ERROR: it broke", "not JSON"),
@@ -80,6 +84,12 @@ FINE = {
         b'{"id":"a","level":[1],"timestamp":{},"context":7,"performance":null,"metadata":"x"}'
     ),
     "a pair of surrogates": b'{"id":"a","message":"\\ud83d\\ude00"}',
+    "a lone surrogate": b'{"id":"a","message":"cut \\ud83d..."}',
+    "a low surrogate alone": b'{"id":"a","message":"\\ude00"}',
+    "two high surrogates before a low one": b'{"id":"a","message":"\\uD83D\\uD83D\\uDE00"}',
+    "a lone surrogate in a projected field": b'{"id":"a","level":"\\udfff"}',
+    "a lone surrogate in a key": b'{"id":"a","x\\udfff":1}',
+    "a lone surrogate behind a wrong type": b'{"id":"a","context":1,"message":"\\ud800"}',
     "an escaped zero": b'{"id":"a","message":"\\u0000"}',
     "an escaped key": b'{"i\\u0064":"a"}',
     "20 MB": b'{"id":"a","message":"' + b"x" * 20_000_000 + b'"}',
@@ -124,6 +134,32 @@ class TestVerdicts:
             assert b"\r" not in batch.values[1]
             assert batch.values[1].startswith(b"{")
             assert json.loads(batch.values[1]) == record
+
+    @pytest.mark.parametrize("others", [[], [b"no record"], [b'{"context":1}']])
+    def test_a_byte_order_mark_is_taken_away(self, others: list[bytes]) -> None:
+        """Whoever writes one, before a file or before each message, means the record behind it."""
+        marked = b"\xef\xbb\xbf" + GOOD
+        batch = decode(marked, GOOD, *others, marked)
+        assert [value for value in batch.values if value not in others] == [GOOD] * 3
+        assert batch.size == sum(map(len, batch.values))
+        assert [each.value for each in batch.account.rejected] == [each for each in others if each == b"no record"]
+
+    def test_half_of_a_surrogate_pair_reads_as_no_character(self) -> None:
+        """Rules and destinations get text that can be written; the bytes of the record stay as they are."""
+        value = rb'{"id":"\ud83d","level":"x\uDE00y","metadata":{"a":{"b":"\\ud83d \ud83d\ude00"}}}'
+        batch = decode(value)
+        get = Projection(FIELDS, LOGWEIR).getter
+        assert (batch.values, batch.ids) == ([value], ["\ufffd"])
+        assert get("level")(batch.records[0]) == "x\ufffdy"
+        assert get("metadata.a.b")(batch.records[0]) == "\\ud83d \U0001f600"
+
+    @given(st.text(st.sampled_from('aud83\\"\ud83d\ud83e\ude00\udfff\U0001f600'), max_size=20))
+    def test_texts_with_halves_are_read_as_a_full_parser_reads_them(self, text: str) -> None:
+        """All but the halves is read as it is written."""
+        value = json.dumps({"id": "a", "level": text}).encode()
+        batch = decode(value)
+        expected = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        assert Projection(FIELDS, LOGWEIR).getter("level")(batch.records[0]) == expected
 
     def test_a_record_is_never_encoded_again(self) -> None:
         """The very bytes that were read go on."""
@@ -247,7 +283,7 @@ class TestFormats:
 
     def test_text(self) -> None:
         """Each line becomes a record with the line as message and the time it was written; bad UTF-8 is rejected."""
-        batch = Batch("t", 0, [b'say "hi"\ttab', b"\xff"], range(2), arrived=1_700_000_000.0)
+        batch = Batch("t", 0, [b'\xef\xbb\xbfsay "hi"\ttab', b"\xff"], range(2), arrived=1_700_000_000.0)
         Decoder(Projection(["message"], FORMATS["text"]))(batch)
         assert [orjson.loads(value) for value in batch.values] == [
             {"message": 'say "hi"\ttab', "timestamp": "2023-11-14T22:13:20.000Z"}

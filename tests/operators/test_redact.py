@@ -295,3 +295,18 @@ def test_keys_do_not_fill_the_memory() -> None:
     known = paths._known
     assert len(known) <= 10_000
     assert max(len(key) for _, key in known) <= 128
+
+
+@pytest.mark.parametrize("value", [b"\xef\xbb\xbf%b", rb'{"cut":"\ud83d",%b'], ids=["a byte order mark", "half a pair"])
+def test_what_is_read_after_all_is_redacted(value: bytes) -> None:
+    """A record that a strict parser refuses is delivered, so what is to be hidden in it is hidden."""
+    secret = b'"id":"1","password":"hunter2","message":"to jane.doe@example.com"}'
+    raw = value.replace(b"%b", secret if value.startswith(b"{") else b"{" + secret)
+    batch = Batch("t", 0, [raw], range(1))
+    redactor(fields=["password"], patterns=["email"])(batch)
+    Decoder(Projection(["message"], LOGWEIR))(batch)
+    assert (len(batch), batch.account.rejected) == (1, [])
+    assert b"hunter2" not in batch.values[0]
+    assert b"jane.doe" not in batch.values[0]
+    assert batch.ids == ["1"]
+    assert batch.account.redacted == {"password": 1, "email": 1}

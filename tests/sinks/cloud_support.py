@@ -25,6 +25,7 @@ from sinks.settings import CommonDestination
 ODD = [
     '{"message":"é ü 日本 \U0001f600 \u2028 \ufeff"}'.encode(),
     rb'{"message":"\u0000 \u001f \u007f \" \\ \n \r\n \t \ud83d\ude00"}',
+    rb'{"message":"cut \ud83d...","x\udfff":"\ude00","more":{"a":"\ud83d"},"@timestamp":"2026-11-01T10:00:00Z"}',
     b'{"message":""}',
     b'{"n":123456789012345678901234567890,"f":1.5e-300,"i":-0,"b":[true,false,null],"o":{}}',
     b'{"message":null,"level":null,"timestamp":null,"trace":null,"context":null}',

@@ -110,10 +110,10 @@ class TestEncode:
             assert len({name for name, _ in pairs}) == len(pairs)
             found = json.loads(piece)
             assert "message" in found
-            assert found["ddsource"] == record.get("ddsource") if record.get("ddsource") is not None else "logweir"
+            assert isinstance(found["ddsource"], str)
             for name, value in record.items():
                 if value is not None and name != "timestamp":
-                    assert found[name] == value
+                    assert value in (found[name], found.get(f"_RESERVED_{name}"))
 
     @given(st.lists(RECORDS, min_size=1, max_size=4))
     def test_neighbours_change_nothing(self, some: list[dict[str, Any]]) -> None:
@@ -155,6 +155,23 @@ class TestEncode:
         silent = log(b'{"message":"m"}', **given)
         assert (silent["service"], silent["hostname"], silent["ddtags"]) == ("fallback", "h0", "team:shop")
         assert "status" not in silent
+
+    @pytest.mark.parametrize("own", [200, {"name": "own"}, ["a"], True, 1.5])
+    @pytest.mark.parametrize("name", ["service", "status", "hostname", "ddsource", "ddtags"])
+    def test_a_reserved_attribute_that_is_no_text_goes_elsewhere(self, name: str, own: Any) -> None:
+        """Datadog reads text there, so what logweir knows takes the name, and the record's own is kept beside it."""
+        record = {"message": "m", "level": "error", "context": {"service": "cart", "host": "h", "environment": "prod"}}
+        found = log(orjson.dumps({**record, name: own, f"_RESERVED_{name}": "taken"}))
+        expected = {"service": "cart", "status": "error", "hostname": "h", "ddsource": "logweir", "ddtags": "env:prod"}
+        assert {each: found[each] for each in expected} == expected
+        assert (found[f"__RESERVED_{name}"], found[f"_RESERVED_{name}"]) == (own, "taken")
+        assert log(orjson.dumps({**record, name: "own text"}))[name] == "own text"
+
+    def test_every_record_of_ecs_has_its_service(self) -> None:
+        """ECS nests it where Datadog reads text."""
+        value = b'{"@timestamp":"2026-12-01T03:00:00.000Z","log.level":"ERROR","message":"m","service":{"name":"pay"}}'
+        found = log(value, layout=ECS)
+        assert (found["service"], found["status"], found["_RESERVED_service"]) == ("pay", "error", {"name": "pay"})
 
     @pytest.mark.parametrize(
         ("trace", "expected"),

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.sources.generate import Generator
+from logweir.json_text import without_halves
 from operators.formats import BUNYAN, ECS, FORMATS, LOGWEIR, OTEL, PINO, TEXT, Format
 from operators.formats import configured as with_paths
 from operators.projection import Projection
@@ -53,7 +54,7 @@ class TestEverything:
     def test_odd_records(self, way: Way, value: bytes) -> None:
         """Records that are hard to carry say what they hold."""
         (found,) = sent(value, way=way)
-        record = json.loads(value)
+        record = json.loads(without_halves(value))
         if "message" in record and record["message"] is not None:
             assert found.body == record["message"]
         if "n" in record:

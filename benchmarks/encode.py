@@ -70,7 +70,7 @@ def _run(kind: str, batches: list[list[bytes]]) -> tuple[float, float]:
     for values in batches:
         made = Batch("bench", 0, values, range(len(values)))
         decode(made)
-        records = Records(made.values, made.ids, made.records, made.arrived)
+        records = Records.of(made, written=destination.limits.written)
         started = time.thread_time()
         pieces = destination.encode(records)
         encoded = time.thread_time()

@@ -46,7 +46,7 @@ def parts(flow: Flow) -> list[Callable[[Batch], Batch]]:
         return batch
 
     def encode(batch: Batch) -> Batch:
-        pieces.extend(destination.encode(Records(batch.values, batch.ids, batch.records, batch.arrived)))
+        pieces.extend(destination.encode(Records.of(batch)))
         if len(pieces) * 540 > _BODY_BYTES:
             bodies.append(destination.frame(pieces))
             pieces.clear()

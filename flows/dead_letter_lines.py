@@ -15,7 +15,7 @@ from typing import IO, Any
 import orjson
 
 from flows.dead_letters import Place, Read, Wanted
-from logweir.record import epoch_seconds
+from logweir.times import epoch_seconds
 from sinks.deadletter import DeadLetter
 
 BLOCK_BYTES = 1_000_000

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, TextIO
 
 from flows.config import Flow
 from logweir.batch import Batch
-from logweir.record import rfc3339
 from logweir.retention import event_time, expires
+from logweir.times import rfc3339
 from operators.decode import Decoder
 from operators.projection import Projection
 from operators.redact import Redactor
@@ -121,7 +121,7 @@ class Explainer:
         asked = {} if verdict.code >= 0 else self._own
         own = tuple((name, rules.explain(record, identity)) for name, rules in asked.items())
         archived = self._keep is not None and (self._all or verdict.code < 0)
-        kept = self._keep(record, batch.arrived) if self._keep is not None and archived else None
+        kept = self._keep(record, batch.times[0], batch.written[0]) if self._keep is not None and archived else None
         return Explained(number, identity, None, verdict, own, kept)
 
 
@@ -130,13 +130,12 @@ class _Keeping:
 
     def __init__(self, settings: Policies, projection: Projection) -> None:
         self._retention = Retention(settings, projection.getter, projection.layout.levels)
-        self._timestamp = projection.getter("timestamp")
         self._holds = [(hold.name, hold.where.test(projection.getter)) for hold in settings.hold]
 
-    def __call__(self, record: Any, arrived: float) -> Kept:
+    def __call__(self, record: Any, time: str, written: float) -> Kept:
         (number,) = self._retention.decide([record])
         period = self._retention.classes[number]
-        day = datetime.fromtimestamp(event_time(self._timestamp(record), arrived), UTC).date()
+        day = datetime.fromtimestamp(event_time(datetime.fromisoformat(time).timestamp(), written), UTC).date()
         end = expires(day, period)
         held = tuple(name for name, test in self._holds if test(record))
         return Kept(period, self._retention.names[number], rfc3339(end.timestamp()) if end else None, held)

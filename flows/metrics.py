@@ -17,7 +17,7 @@ from flows import status
 from flows.compaction.metrics import of_retention
 from flows.status import STATUSES
 from logweir.ledger import Ledger
-from logweir.record import epoch_seconds
+from logweir.times import epoch_seconds
 from sinks.stats import LATENCY_BOUNDS
 
 LEDGER_COUNTERS = {

@@ -6,7 +6,6 @@ of the plan before are on their way there are two.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 from flows.config import Flow
@@ -102,7 +101,7 @@ class Plan:
             batch = batch.twin()
         for rules in self._own_rules[name]:
             batch = rules.filter(batch)
-        question = self._limiters[name].ask(batch, origin, time.time()) if self._limiters[name].rules else None
+        question = self._limiters[name].ask(batch, origin) if self._limiters[name].rules else None
         return question or self._finish(name, batch)
 
     def settle(self, name: str, answer: Question | Sampled) -> Batch | None:

@@ -53,11 +53,9 @@ class Steps:
             first.partition,
             [read.letter.value for read in reads],
             [read.letter.offset for read in reads],
-            arrived=min(read.written for read in reads),
         )
-        if raw:
-            batch.times = [read.written for read in reads]
-        else:
+        batch.written = [read.written for read in reads]
+        if not raw:
             # What stands here tells a format of plain text that its lines were made records before.
             batch.records = [None] * len(batch)
         if self._redact is not None:

@@ -18,8 +18,8 @@ from flows.flow_file import FlowFile
 from flows.plan import Plan, limiters_of
 from flows.seats import Seating
 from logweir.errors import ConfigError, LogweirError
-from logweir.record import rfc3339
 from logweir.secrecy import Secrets
+from logweir.times import rfc3339
 from operators.projection import Projection
 
 _REFUSED = (

@@ -95,7 +95,6 @@ class Runtime:
         self._plan = Plan(flow, self._projections, assignment.seatings, assignment.revision)
         self._plans = {self._plan.revision: self._plan}
         """Those that questions may have been asked by, or will be."""
-        self._tell_source()
         self._turns = 0
         self._orders = {name: InOrder() for name, each in self.destinations.items() if isinstance(each, FlowArchive)}
         self._checks = self._start_checks() if assignment.worker == 0 else []
@@ -191,7 +190,6 @@ class Runtime:
         """Go on by settings that were prepared, from the next batch and the next request on."""
         with self._changing:
             self._plan = self._plans[revision]
-            self._tell_source()
             flow, outlets = self._plan.flow, self._plan.flow.outlets
             for name, deliveries in self.deliveries.items():
                 self._flights[name].limit = _in_flight(flow, outlets[name])
@@ -239,10 +237,6 @@ class Runtime:
         for deliveries in self.deliveries.values():
             for delivery in deliveries.values():
                 delivery.close()
-
-    def _tell_source(self) -> None:
-        """Samplers decide by the time at which each record was written, whatever batch it is in."""
-        self.context.timed = any(self._plan.samplers.values())
 
     def _start_checks(self) -> list[HealthChecks]:
         """Watch the health of each destination. Where there are several workers, one asks for all."""

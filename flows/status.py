@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 from logweir.ledger import Ledger
-from logweir.record import rfc3339
+from logweir.times import rfc3339
 from sinks.stats import LATENCY_BOUNDS
 
 STATUSES = ("connected", "connecting", "disconnected", "reconnecting", "error")

@@ -11,7 +11,7 @@ from functools import partial
 from flows.config import Flow
 from flows.limiting import LimiterStep, Place
 from flows.sampling import SamplerSet, SampleStep
-from logweir.batch import Batch
+from logweir.batch import Batch, ReadAt
 from operators.decode import Decoder
 from operators.limiters import Item, Limiters, Question, spread
 from operators.projection import Projection
@@ -61,7 +61,7 @@ class Trial:
         """Return by destination what becomes of these records, which come one after another in the same moment."""
         outcomes = {name: Outcome() for name in self._own}
         for number, value in enumerate(values):
-            batch = Batch("trial", 0, [value], [number], arrived=self._now)
+            batch = Batch("trial", 0, [value], [number], origin=ReadAt(self._now))
             if self._redact is not None:
                 self._redact(batch)
             self._decode(batch)
@@ -89,7 +89,7 @@ class _Limiters:
         self._steps: dict[tuple[int, str], LimiterStep] = {}
 
     def __call__(self, batch: Batch) -> Batch:
-        question = self._limiters.ask(batch, _ORIGIN, self._now)
+        question = self._limiters.ask(batch, _ORIGIN)
         if question is None:
             return batch
         parts = self._sample(question)

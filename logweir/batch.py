@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from itertools import compress
+from typing import Any, NamedTuple, Protocol
 
 
 class Rejected(NamedTuple):
@@ -66,6 +67,17 @@ class Account:
         return twin
 
 
+class Origin(Protocol):
+    """What the source knows of a batch's records beside their bytes, found out when it is asked for."""
+
+    noted: bool
+    """Whether somebody has noted when each was written; else they count as written when they were read."""
+
+    def written(self, offsets: Sequence[int]) -> Sequence[float]:
+        """Return when the records of these offsets were written to the source, in epoch seconds."""
+        ...
+
+
 class Batch:
     """The records of one poll of one partition, as columns: the i-th of each column is one record.
 
@@ -75,17 +87,18 @@ class Batch:
         values: The raw bytes. After decode each is valid UTF-8: one JSON object that begins with `{`, no raw newlines.
         offsets: Where each record stands in its partition.
         account: What was read and what has become of it; made from the values when left out.
-        arrived: When the first record was written to the topic, or read, in epoch seconds, for want of a timestamp.
+        origin: Where the records come from; without it they count as written now.
     """
 
     __slots__ = (
+        "_written",
         "account",
         "anew",
-        "arrived",
         "ids",
         "lane",
         "limiters",
         "offsets",
+        "origin",
         "partition",
         "records",
         "size",
@@ -93,7 +106,6 @@ class Batch:
         "topic",
         "turn",
         "values",
-        "written",
     )
 
     def __init__(
@@ -103,7 +115,7 @@ class Batch:
         values: list[bytes],
         offsets: Sequence[int],
         account: Account | None = None,
-        arrived: float = 0.0,
+        origin: Origin | None = None,
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -111,13 +123,15 @@ class Batch:
         self.offsets = offsets
         self.size = sum(map(len, values))
         self.account = account or Account(len(values), self.size)
-        self.arrived = arrived or time.time()
-        self.times: list[float] = []
-        """When each record was written; only where the format has no timestamp of its own, or a step asks for it."""
+        self.origin: Origin = origin or ReadAt(time.time())
+        self._written: Sequence[float] | None = None
         self.records: list[Any] = []
         """The projected records; filled by decode."""
-        self.written: tuple[float, float] | None = None
-        """When the first and the last were written to the topic, in epoch seconds, where that is known."""
+        self.times: list[str] = []
+        """When each record happened, as RFC 3339 text in UTC: its own time, else when it was written.
+
+        Filled by the final decode where the destination reads times.
+        """
         self.limiters: list[int] = []
         """Which limiters are to be asked about each, as bits; empty where there are none."""
         self.anew = False
@@ -132,10 +146,67 @@ class Batch:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def written(self) -> Sequence[float]:
+        """Return when each record was written to the source, in epoch seconds; to files and pipes, when it was read.
+
+        It is the time of a record that has none of its own, and the same whenever the record is read from a topic.
+        """
+        if self._written is None:
+            self._written = self.origin.written(self.offsets)
+        return self._written
+
+    @written.setter
+    def written(self, column: Sequence[float]) -> None:
+        self._written = column
+
     def twin(self) -> Batch:
         """Return a batch of the same records with an account of its own, for another destination."""
-        batch = Batch(self.topic, self.partition, self.values, self.offsets, self.account.copy(), self.arrived)
-        batch.times, batch.records, batch.ids = self.times, self.records, self.ids
-        batch.limiters, batch.written = self.limiters, self.written
-        batch.anew, batch.turn, batch.lane = self.anew, self.turn, self.lane
-        return batch
+        return self._of(self.values, self.offsets, self.account.copy()).with_columns_of(self, _as_it_is)
+
+    def picked(self, passed: Sequence[Any]) -> Batch:
+        """Return a batch of the records for which `passed` is true, with the same account."""
+
+        def of(column: Iterable[Any]) -> list[Any]:
+            return list(compress(column, passed))
+
+        return self._of(of(self.values), of(self.offsets), self.account).with_columns_of(self, of)
+
+    def keep(self, passed: Sequence[Any]) -> None:
+        """Leave only the records for which `passed` is true."""
+        kept = self.picked(passed)
+        for name in ("values", "offsets", "size", "_written", "records", "times", "ids", "limiters"):
+            setattr(self, name, getattr(kept, name))
+
+    def with_columns_of(self, batch: Batch, of: Callable[[Iterable[Any]], list[Any]]) -> Batch:
+        """Take over what else a batch knows of its records, each column by way of `of`; return itself."""
+        self._written = None if batch._written is None else of(batch._written)
+        self.records, self.times = of(batch.records), of(batch.times)
+        self.ids, self.limiters = of(batch.ids), of(batch.limiters)
+        self.anew, self.turn, self.lane = batch.anew, batch.turn, batch.lane
+        return self
+
+    def _of(self, values: list[bytes], offsets: Sequence[int], account: Account) -> Batch:
+        return Batch(self.topic, self.partition, values, offsets, account, self.origin)
+
+
+def _as_it_is(column: Any) -> Any:
+    return column
+
+
+class ReadAt:
+    """The origin of records that nobody has noted the writing of: they count as written when they were read.
+
+    Args:
+        moment: Epoch seconds.
+    """
+
+    __slots__ = ("moment",)
+    noted = False
+
+    def __init__(self, moment: float) -> None:
+        self.moment = moment
+
+    def written(self, offsets: Sequence[int]) -> Sequence[float]:
+        """Return the time of reading for each."""
+        return [self.moment] * len(offsets)

@@ -23,8 +23,9 @@ from typing import IO, Any
 
 import orjson
 
-from logweir.record import SEVERITY, rfc3339
+from logweir.record import SEVERITY
 from logweir.secrecy import Secrets
+from logweir.times import rfc3339
 
 Listener = Callable[[dict[str, Any]], None]
 

@@ -1,10 +1,13 @@
-"""The vocabulary of one record: its levels and its timestamps, however other programs spell them."""
+"""The vocabulary of one record: its levels, however other programs spell them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
+
+from logweir.times import epoch_seconds, rfc3339
+
+__all__ = ["LEVELS", "OTEL_LEVELS", "PINO_LEVELS", "SEVERITY", "LevelTable", "epoch_seconds", "rfc3339"]
 
 LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 """From the least severe to the most."""
@@ -54,31 +57,3 @@ class LevelTable(dict[Any, str | None]):
         if len(self) < self._CACHE_LIMIT:
             self[value] = level
         return level
-
-
-_SECONDS_LIMIT = 1e11
-_MILLIS_LIMIT = 1e14
-_MICROS_LIMIT = 1e17
-
-
-def epoch_seconds(value: Any) -> float | None:
-    """Return seconds since 1970 for RFC 3339 text or an epoch number (s, ms, us or ns by its size), else None."""
-    if isinstance(value, str):
-        try:
-            if value.isdigit():
-                return epoch_seconds(int(value))
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e20:  # noqa: PLR2004
-        return None
-    for limit, scale in ((_SECONDS_LIMIT, 1), (_MILLIS_LIMIT, 1_000), (_MICROS_LIMIT, 1_000_000)):
-        if value < limit:
-            return value / scale
-    return value / 1_000_000_000
-
-
-def rfc3339(seconds: float) -> str:
-    """Return seconds since 1970 as RFC 3339 text in UTC with milliseconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -12,8 +12,6 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from logweir.record import epoch_seconds
-
 FOREVER = "forever"
 DEFAULT_PERIOD = "7d"
 """What is kept of records that no policy matches."""
@@ -57,21 +55,17 @@ def expires(day: date, period: str) -> datetime | None:
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=days + 1)
 
 
-def event_time(value: Any, arrived: float) -> float:
-    """Return the epoch seconds by which a record is kept: its own time, or when it arrived where that can't be true.
+def event_time(seconds: float, written: float) -> float:
+    """Return the epoch seconds by which a record is kept: its own time, or when it was written if that can't be true.
 
     A record from the past is believed, since it may have been sent late. One from before the year 2000 would expire at
     once, and one from a far future never: both come from clocks that are wrong.
 
     Args:
-        value: The timestamp as it stands in the record.
-        arrived: When it was written to the topic, or read, in epoch seconds.
+        seconds: The record's own time, in epoch seconds.
+        written: When it was written to the topic, or read, in epoch seconds.
     """
-    try:
-        seconds = epoch_seconds(value)
-    except (ValueError, OverflowError):
-        seconds = None
-    return seconds if seconds is not None and EARLIEST_SECONDS <= seconds <= arrived + AHEAD_SECONDS else arrived
+    return seconds if EARLIEST_SECONDS <= seconds <= written + AHEAD_SECONDS else written
 
 
 Period = Annotated[

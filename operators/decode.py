@@ -20,7 +20,7 @@ import orjson
 
 from logweir.batch import Account, Batch, Rejected
 from logweir.json_text import MARK, without_halves
-from logweir.record import rfc3339
+from logweir.times import rfc3339, settled
 from operators.formats import Format
 from operators.projection import Projection
 
@@ -31,6 +31,9 @@ TOO_DEEP = "nested too deeply"
 EMPTY = "empty"
 CAUSES = frozenset({NOT_JSON, NOT_UTF8, NOT_AN_OBJECT, TOO_DEEP, EMPTY})
 """Why something is no record: what has one of these has never come to the rules."""
+
+UNREAD_TIME = "timestamp can't be read"
+"""A notice: the record goes by the time at which it was written."""
 
 _BRACE = ord("{")
 _NEWLINE = ord("\n")
@@ -67,6 +70,7 @@ class Decoder:
         self._hide = hide
         self._wrap = projection.layout.wrap
         self._identity = projection.getter("id") if final else None
+        self._timestamp = projection.getter("timestamp") if final and "timestamp" in projection.fields else None
 
     def __call__(self, batch: Batch) -> None:
         """Decode one batch in place."""
@@ -84,6 +88,9 @@ class Decoder:
             batch.values = [_one_line(value) for value in batch.values]
             batch.size = sum(map(len, batch.values))
         batch.ids = _identify(batch, list(map(self._identity, batch.records)))
+        if self._timestamp is not None and batch.records:
+            batch.times, unread = settled(list(map(self._timestamp, batch.records)), batch.written)
+            batch.account.notice(UNREAD_TIME, unread)
 
     def _decode_all(self, batch: Batch, values: list[bytes]) -> bool:
         """Make the whole batch records of these values, decoded at once; return whether that was possible."""
@@ -104,21 +111,19 @@ class Decoder:
             batch: The batch.
             bare: Its values without byte order marks; what is no record keeps its own.
         """
-        records, kept = [], []
+        records, valid = [], []
         for index, value in enumerate(bare):
             record, cause, detail = self._decode_one(value)
+            valid.append(not cause)
             if cause:
                 own = batch.values[index]
                 shown = own if self._hide is None else self._hide(own, batch.account)
                 batch.account.rejected.append(Rejected(shown, batch.offsets[index], cause, detail))
             else:
                 records.append(record)
-                kept.append(index)
-        batch.values = [bare[index] for index in kept]
-        batch.size = sum(map(len, batch.values))
-        if len(kept) < len(bare):
-            batch.offsets = [batch.offsets[index] for index in kept]
-            batch.times = [batch.times[index] for index in kept] if batch.times else []
+        batch.values, batch.size = bare, sum(map(len, bare))
+        if len(records) < len(valid):
+            batch.keep(valid)
         batch.records = records
 
     def _decode_one(self, value: bytes) -> tuple[Any, str, str]:
@@ -262,7 +267,7 @@ def wrap_lines(batch: Batch) -> None:
         except UnicodeDecodeError:
             wrapped.append(value)  # rejected as such a moment later, with its own bytes
             continue
-        record["timestamp"] = rfc3339(batch.times[index] if batch.times else batch.arrived)
+        record["timestamp"] = rfc3339(batch.written[index])
         wrapped.append(orjson.dumps(record))
     batch.values = wrapped
     batch.size = sum(map(len, wrapped))

@@ -17,12 +17,11 @@ import xxhash
 
 from logweir.batch import Batch
 from operators.annotate import UNTOLD
+from operators.event_time import believed_seconds
 from operators.limiter_keys import keys_of
 from operators.limiter_state import Group
 from operators.projection import Getter, Projection
-from operators.rate_limit import whole_seconds
 from operators.rule_models import BaseRule, LimiterRule, SampleRule
-from operators.rules import select
 from operators.sampling import Sampled, Samplers, Samples
 from operators.summaries import Summary
 
@@ -98,12 +97,12 @@ class Limiters:
         self._held: dict[int, _Held] = {}
         self._asked = 0
 
-    def ask(self, batch: Batch, origin: str, now: float) -> Question | None:
+    def ask(self, batch: Batch, origin: str) -> Question | None:
         """Hold a batch, and return what to ask about it; None when no limiter concerns it."""
         if not any(batch.limiters):
             return None
         samples = self._samplers.ask(batch)
-        columns, kinds, groups = self._groups(batch, now)
+        columns, kinds, groups = self._groups(batch)
         if not (samples or groups):
             return None
         numbers = array("l")
@@ -113,7 +112,7 @@ class Limiters:
         self._asked += 1
         self._held[self._asked] = _Held(batch, columns, kinds, len(groups) + bool(samples))
         asked = Samples(len(batch), samples, numbers) if samples else None
-        until = batch.written[1] if batch.written else float(max((each[1] for each in kinds), default=0))
+        until = batch.written[-1] if batch.origin.noted else float(max((each[1] for each in kinds), default=0))
         return Question(origin, self._asked, batch.lane, until, groups, revision=self._revision, samples=asked)
 
     def settle(self, answer: Question | Sampled) -> Batch | None:
@@ -128,7 +127,7 @@ class Limiters:
             self._samplers.tell(batch, rates)
         return batch
 
-    def _groups(self, batch: Batch, now: float) -> tuple[list[Sequence[Any]], list[Any], list[Group]]:
+    def _groups(self, batch: Batch) -> tuple[list[Sequence[Any]], list[Any], list[Group]]:
         """Return, for limiters that are no samplers: columns that tell each record's group, the groups' rows, and them.
 
         The first of the three are empty where there is no such limiter.
@@ -137,9 +136,9 @@ class Limiters:
             return [], [], []
         rows = batch.records
         if self._timestamp is None:
-            seconds: list[int] = [0] * len(rows)
+            seconds: Sequence[int] = [0] * len(rows)
         else:
-            seconds = whole_seconds(list(map(self._timestamp, rows)), batch.written, self._lateness, now)
+            seconds = believed_seconds(batch, self._timestamp, self._lateness)
         bits = batch.limiters if not self.samplers else [each & self._bits for each in batch.limiters]
         none = [""] * len(rows) if self.samplers else []
         columns = [keys_of(rows, self._by[number]) if number in self._by else none for number in range(len(self.rules))]
@@ -189,12 +188,12 @@ class _Held:
         alike: Iterable[Any] = zip(*self.columns, strict=True) if self.left else ()
         if self.rates is not None and 0.0 in self.rates:
             kept = list(map(bool, self.rates))
-            batch = select(batch, kept)
+            batch = batch.picked(kept)
             alike = compress(alike, kept)
             self.rates = array("d", compress(self.rates, kept))
         if self.left:
             passed = self._passed(alike)
-            batch = select(batch, passed)
+            batch = batch.picked(passed)
             self.rates = None if self.rates is None else array("d", compress(self.rates, passed))
         return batch, self.rates
 

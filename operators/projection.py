@@ -50,6 +50,8 @@ class Projection:
         members = {name for names in lists.values() for name in names} - self._tree.keys()
         self._tree.update(dict.fromkeys(members, Any))
         self._members = members
+        self.fields = frozenset(asked)
+        """What it was made for."""
         self._type, self.build = _compile(self._tree, "record", members)
         self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(self._type).decode
 

@@ -4,8 +4,8 @@ A window of a second, a minute or an hour begins at a whole one since 1970, in U
 rule's windows has room for its key, and takes a place in all of them; else it is dropped, and takes none.
 
 Time is what the records say, so that a replay limits alike, but only as far as it can be believed: see
-`whole_seconds`. Windows are kept until every partition has been read `lateness` beyond their end, so that no record
-finds its window forgotten, however far partitions are apart. A silent one is not waited for long.
+`operators.event_time`. Windows are kept until every partition has been read `lateness` beyond their end, so that no
+record finds its window forgotten, however far partitions are apart. A silent one is not waited for long.
 
 Memory is bounded by `max_keys` of each window and by a number of windows: keys beyond share one budget, and of more
 windows the oldest are forgotten. Both are counted.
@@ -21,7 +21,6 @@ from itertools import chain, count, groupby, repeat
 from operator import add, itemgetter
 from typing import Any, NamedTuple
 
-from logweir.record import epoch_seconds
 from logweir.recorded import version_of
 from operators.limiter_keys import OTHER_KEYS
 from operators.limiter_state import Ask, Suppressed, numbers, packed, unpacked
@@ -45,9 +44,6 @@ class Limit(NamedTuple):
 
     length: int
     most: int
-
-
-_LAST = itemgetter(-1)
 
 
 @dataclass(slots=True)
@@ -259,34 +255,3 @@ class RateState:
 
 def _suppressed(limit: Limit, start: int, window: Window) -> list[Suppressed]:
     return [Suppressed(key, start, limit.length, count, window.told) for key, count in window.dropped.items()]
-
-
-def whole_seconds(times: Sequence[Any], written: tuple[float, float] | None, lateness: float, now: float) -> list[int]:
-    """Return when each record happened, in whole seconds since 1970, as far as that can be believed.
-
-    Args:
-        times: Timestamps as they stand in the records.
-        written: When the first and the last of the records were written to the topic, if that is known. A timestamp
-            that lies further from these than `lateness` is replaced by the first: a clock that is wrong can neither
-            use up the budget of another time nor begin a new one.
-        lateness: Seconds.
-        now: The system's clock; a time beyond it by more than `lateness` is believed as little.
-    """
-    first, last = written or (0.0, now)
-    low, high = int(first - lateness), int(min(last, now) + lateness)
-    instead = int(first) if written else int(now)
-
-    def believed(time: Any) -> int:
-        found = epoch_seconds(time)
-        second = instead if found is None else int(found)
-        return second if low <= second <= high else instead
-
-    try:
-        texts = [time[:19] for time in times]
-        if set(map(_LAST, times)) == {"Z"}:
-            # Of a few thousand records in a row only some seconds differ.
-            known = {text: believed(f"{text}Z") for text in set(texts)}
-            return list(map(known.__getitem__, texts))
-    except (TypeError, IndexError, KeyError):
-        pass
-    return list(map(believed, times))

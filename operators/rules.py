@@ -21,7 +21,7 @@ a chain for each level, so that a record only ever meets the rules that concern 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import compress, groupby
+from itertools import groupby
 from operator import or_
 from typing import Any, Final
 
@@ -168,7 +168,7 @@ class RuleSet:
             return batch
         for index, rule in enumerate(self.rules):
             batch.account.drop(rule.name, codes.count(index))
-        return select(batch, [code < 0 for code in codes])
+        return batch.picked([code < 0 for code in codes])
 
     def explain(self, record: Any, identity: str) -> Verdict:
         """Return what `decide` decides of this record, by which rule and why."""
@@ -186,24 +186,6 @@ def limiters_of(code: int) -> int:
 def plain(code: int) -> int:
     """Return a code without the limiters that it asks for."""
     return code + (limiters_of(code) << LIMITERS_SHIFT)
-
-
-def select(batch: Batch, passed: list[bool]) -> Batch:
-    """Return a batch of some of the records, with the same account."""
-    selected = Batch(
-        batch.topic,
-        batch.partition,
-        list(compress(batch.values, passed)),
-        list(compress(batch.offsets, passed)),
-        batch.account,
-        batch.arrived,
-    )
-    selected.written, selected.anew, selected.turn, selected.lane = batch.written, batch.anew, batch.turn, batch.lane
-    selected.times = list(compress(batch.times, passed))
-    selected.records = list(compress(batch.records, passed))
-    selected.ids = list(compress(batch.ids, passed))
-    selected.limiters = list(compress(batch.limiters, passed))
-    return selected
 
 
 def compile_rules(rules: Iterable[BaseRule], projection: Projection, first_limiter: int = 0) -> RuleSet:

@@ -10,24 +10,21 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import xxhash
 from msgspec import UnsetType
 
 from logweir.batch import Batch
-from logweir.record import epoch_seconds
 from operators.annotate import OWN_SAMPLING, UNTOLD, annotated
 from operators.decode import Identities
 from operators.dynamic_sample import DynamicState
+from operators.event_time import believed_seconds
 from operators.limiter_keys import keys_of
 from operators.limiter_state import Group
 from operators.projection import Projection
 from operators.rule_models import SAMPLING_MEMBER, SampleRule
 from operators.values import key_bytes
-
-_LAST = itemgetter(-1)
 
 
 class Asked(NamedTuple):
@@ -103,14 +100,14 @@ class Samplers:
             return []
         asked = []
         data = self._data(batch)
-        times = list(map(self._timestamp, batch.records))
         for number, rule in self._rules.items():
             bit = 1 << number
             rows: Sequence[int] = range(len(batch))
             if not all(bits & bit for bits in every):
                 rows = array("I", [row for row, bits in enumerate(batch.limiters) if bits & bit])
             if rows:
-                asked.append(self._of_one(number, rule, batch, rows, times, data))
+                times = believed_seconds(batch, self._timestamp, rule.lateness)
+                asked.append(self._of_one(number, batch, rows, times, data))
         return asked
 
     def tell(self, batch: Batch, rates: Sequence[float]) -> None:
@@ -120,18 +117,15 @@ class Samplers:
         batch.size = sum(map(len, batch.values))
         batch.account.notice(OWN_SAMPLING, left)
 
-    def _of_one(
-        self, number: int, rule: SampleRule, batch: Batch, rows: Sequence[int], times: list[Any], data: list[bytes]
-    ) -> Asked:
+    def _of_one(self, number: int, batch: Batch, rows: Sequence[int], times: Sequence[int], data: list[bytes]) -> Asked:
         records: Sequence[Any] = batch.records
-        written: Sequence[float] = batch.times
         if len(rows) < len(records):
-            records, times, data = ([column[row] for row in rows] for column in (records, times, data))
-            written = [written[row] for row in rows] if written else written
+            records, data = [records[row] for row in rows], [data[row] for row in rows]
+            times = [times[row] for row in rows]
         keys = keys_of(records, self._by[number])
         places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
         which = array("I", map(places.__getitem__, keys))
-        seconds = array("q", seconds_of(times, written, rule.lateness, batch.arrived))
+        seconds = array("q", times)
         digest, seed = xxhash.xxh3_64_intdigest, self._seeds[number]
         hashes = array("Q", map(digest, data, repeat(seed)))
         return Asked(number, rows, list(places), which, seconds, hashes)
@@ -147,50 +141,6 @@ class Samplers:
                 for name, own in zip(names, known, strict=True)
             ]
         return list(map(str.encode if "".join(names).isascii() else key_bytes, names))
-
-
-def seconds_of(times: Sequence[Any], written: Sequence[float], lateness: float, arrived: float) -> Sequence[int]:
-    """Return when each record happened, in whole seconds since 1970, as far as that can be believed.
-
-    It depends on the record alone, not on its neighbours: a batch may be cut elsewhere the next time.
-
-    Args:
-        times: Timestamps as they stand in the records.
-        written: When each was written to the topic; empty where that isn't known. A timestamp further from it than
-            `lateness` is replaced by it.
-        lateness: Seconds.
-        arrived: What stands for a timestamp that is missing where nothing tells when the record was written.
-    """
-    try:
-        plain = set(map(_LAST, times)) == {"Z"}
-        texts = [time[:19] for time in times] if plain else []
-    except (TypeError, IndexError, KeyError):
-        plain = False
-    if plain:
-        # Of a few thousand records in a row only some seconds differ.
-        known = {text: _second(f"{text}Z") for text in set(texts)}
-        if None not in known.values():
-            seconds: list[Any] = list(map(known.__getitem__, texts))
-            if not written or (max(seconds) - min(written) <= lateness and max(written) - min(seconds) <= lateness):
-                return seconds
-    return [
-        _believed(time, moment, lateness, arrived)
-        for time, moment in zip(times, written or repeat(None, len(times)), strict=True)
-    ]
-
-
-def _second(time: Any) -> int | None:
-    """Return the whole second of a timestamp."""
-    found = epoch_seconds(f"{time[:19]}Z") if isinstance(time, str) and time.endswith("Z") else None
-    found = epoch_seconds(time) if found is None else found
-    return None if found is None else int(found)
-
-
-def _believed(time: Any, written: float | None, lateness: float, arrived: float) -> int:
-    found = _second(time)
-    if found is None:
-        return int(arrived if written is None else written)
-    return found if written is None or abs(found - written) <= lateness else int(written)
 
 
 def answer(

@@ -16,7 +16,7 @@ import xxhash
 from logweir.archive_table import MADE
 from logweir.batch import Account, Batch
 from logweir.paths import keys_of
-from logweir.record import epoch_seconds, rfc3339
+from logweir.times import epoch_seconds, rfc3339
 from operators.formats import LOGWEIR, OTEL, Format, Path
 from operators.limiter_keys import OTHER_KEYS, values_of
 from operators.limiter_state import Suppressed

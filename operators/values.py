@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from logweir.record import epoch_seconds
+from logweir.times import epoch_seconds
 
 Test = Callable[[Any], bool]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from logweir.archive_table import columns
 from logweir.batch import Batch
 from logweir.record import LevelTable
-from logweir.retention import AHEAD_SECONDS, EARLIEST_SECONDS, event_time
+from logweir.retention import AHEAD_SECONDS, EARLIEST_SECONDS
 from sinks.destination import Getter
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ FIELDS = {
 """Columns of text, and the logical fields that they hold."""
 READ = {"timestamp", "level", *FIELDS.values()}
 """All fields that are read."""
+
+
+_LONGEST_TIME = len("2026-01-01T00:00:00.000000Z")
 
 
 class Classes(Protocol):
@@ -73,7 +76,6 @@ class Columns:
         import pyarrow as pa
 
         self._schema = columns()
-        self._timestamp = getter("timestamp")
         self._level = getter("level")
         self._texts = {name: getter(field) for name, field in FIELDS.items()}
         self._levels = LevelTable(levels)
@@ -87,7 +89,7 @@ class Columns:
 
         records, count = batch.records, len(batch)
         decided = pa.array(self._decide(records), pa.int32())
-        times = moments(list(map(self._timestamp, records)), batch.arrived)
+        times = moments(batch.times, batch.written)
         found: dict[str, pa.Array] = {
             "retention": self._classes.take(decided),
             "date": times.cast(pa.date32()),
@@ -113,24 +115,29 @@ class Columns:
         return pa.array(known, pa.string())
 
 
-def moments(values: list[Any], arrived: float) -> pa.Array:
-    """Return timestamps, whatever stands in the records: see `logweir.retention.event_time`."""
+def moments(times: list[str], written: Sequence[float]) -> pa.Array:
+    """Return settled times; in place of one that can't be true, when the record was written.
+
+    A record from the past is believed, since it may have been sent late. One from before the year 2000 would expire at
+    once, and one from a far future never: both come from clocks that are wrong.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = pa.timestamp("us", "UTC")
-    try:
-        times = pa.array(values, pa.string()).cast(kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
-        pass
-    else:
-        bounds = pc.min_max(times.cast(pa.int64())).as_py()
-        believed = bounds["min"] is not None and (
-            bounds["min"] >= EARLIEST_SECONDS * 1e6 and bounds["max"] <= (arrived + AHEAD_SECONDS) * 1e6
-        )
-        if not times.null_count and believed:
-            return times
-    return pa.array([round(event_time(value, arrived) * 1e6) for value in values], pa.int64()).cast(kind)
+    # Arrow reads fractions to the digit of its unit alone.
+    cut = times if max(map(len, times)) <= _LONGEST_TIME else [f"{each[:-1][: _LONGEST_TIME - 1]}Z" for each in times]
+    found = pa.array(cut, pa.string()).cast(kind)
+    bounds = pc.min_max(found.cast(pa.int64())).as_py()
+    if bounds["min"] >= EARLIEST_SECONDS * 1e6 and bounds["max"] <= (min(written) + AHEAD_SECONDS) * 1e6:
+        return found
+    instead = pa.array([round(each * 1e6) for each in written], pa.int64())
+    micros = found.cast(pa.int64())
+    believed = pc.and_(
+        pc.greater_equal(micros, int(EARLIEST_SECONDS) * 1_000_000),
+        pc.less_equal(micros, pc.add(instead, int(AHEAD_SECONDS) * 1_000_000)),
+    )
+    return pc.if_else(believed, micros, instead).cast(kind)
 
 
 def texts(values: list[Any]) -> pa.Array:

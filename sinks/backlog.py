@@ -36,9 +36,11 @@ class Backlog:
     Args:
         max_records: Of one request.
         max_bytes: Of one request; a larger record goes alone.
+        written: Whether requests keep when each record was written.
     """
 
-    def __init__(self, max_records: int, max_bytes: int) -> None:
+    def __init__(self, max_records: int, max_bytes: int, *, written: bool = False) -> None:
+        self._written = written
         self.max_records = max_records
         self.max_bytes = max_bytes
         self.open: Request | None = None
@@ -63,7 +65,7 @@ class Backlog:
             if len(request) and request.size + size > self.max_bytes:
                 self.seal()
                 continue
-            request.append(batch, pieces, start, stop, size)
+            request.append(batch, pieces, start, stop, size, written=self._written)
             start = stop
             if start < len(batch) or self.is_full(request):
                 self.seal()

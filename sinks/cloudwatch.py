@@ -24,7 +24,6 @@ from typing import Any, Literal
 import orjson
 from pydantic import Field, field_validator
 
-from logweir.record import epoch_seconds
 from logweir.units import Bytes
 from sinks.aws import AwsClient, AwsDestination
 from sinks.cloudwatch_answers import MISSING, read_answer, read_error
@@ -85,8 +84,8 @@ class CloudWatch(AwsDestination):
 
     def open(self, getter: Callable[[str], Getter], resume: Any, partition: int = 0) -> CloudWatchDestination:
         """Return the destination; it connects with the first request."""
-        del resume, partition
-        return CloudWatchDestination(self, getter("timestamp"))
+        del getter, resume, partition
+        return CloudWatchDestination(self)
 
 
 class CloudWatchDestination:
@@ -94,7 +93,6 @@ class CloudWatchDestination:
 
     Args:
         settings: The destination's settings.
-        timestamp: Reads a record's timestamp.
     """
 
     limits = Limits(
@@ -103,9 +101,8 @@ class CloudWatchDestination:
     compression: str | None = None
     serial = False
 
-    def __init__(self, settings: CloudWatch, timestamp: Getter) -> None:
+    def __init__(self, settings: CloudWatch) -> None:
         self._settings = settings
-        self._timestamp = timestamp
         head = {"logGroupName": settings.log_group, "logStreamName": settings.log_stream}
         self._head = orjson.dumps(head)[:-1] + b',"logEvents":['
         self._exchange = threading.local()
@@ -113,12 +110,8 @@ class CloudWatchDestination:
         self._aws = AwsClient(settings, "logs", self._prepare)
 
     def encode(self, records: Records) -> list[bytes]:
-        """Return each record behind its time, or the time of its arrival, in milliseconds."""
-        times = list(map(self._timestamp, records.records))
-        millis = _all_aware(times)
-        if millis is None:
-            arrived = round(records.arrived * 1000)
-            millis = [_milliseconds(time, arrived) for time in times]
+        """Return each record behind its time in milliseconds."""
+        millis = [round(moment.timestamp() * 1000) for moment in map(datetime.fromisoformat, records.times)]
         return [b"%25d%b" % (time, value) for time, value in zip(millis, records.values, strict=True)]
 
     def frame(self, pieces: list[bytes]) -> bytes:
@@ -227,22 +220,6 @@ class CloudWatchDestination:
     def _failure(self, error: Exception) -> Outcome:
         problem = self._aws.read(error)
         return read_error(*problem) if isinstance(problem, tuple) else problem
-
-
-def _all_aware(times: list[Any]) -> list[int] | None:
-    """Return the times in milliseconds if all are text with a zone, after 1970: the fast path; else None."""
-    try:
-        moments = list(map(datetime.fromisoformat, times))
-        millis = [round(moment.timestamp() * 1000) for moment in moments]
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return millis if min(millis) >= 0 and all(moment.tzinfo for moment in moments) else None
-
-
-def _milliseconds(time: Any, arrived: int) -> int:
-    seconds = epoch_seconds(time)
-    # What is beyond the service's reach stays so, and is refused by it for its time.
-    return arrived if seconds is None else min(max(round(seconds * 1000), 0), _LATEST)
 
 
 def _windows(order: Sequence[int], times: Sequence[bytes]) -> Iterator[Sequence[int]]:

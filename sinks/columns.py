@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from itertools import repeat
 from operator import attrgetter
 from typing import Any
@@ -12,13 +10,6 @@ from typing import Any
 import orjson
 
 from sinks.destination import Getter
-
-_TIME = r"\d{4}-\d\d-\d\dT\d\d:[0-5]\d:[0-5]\d(?:\.\d{1,9})?Z"
-_ONE_TIME, _TIMES = re.compile(_TIME, re.ASCII), re.compile(f"(?:{_TIME}\n)*".encode())
-_AS_ZEROS = bytes.maketrans(b"0123456789", b"0" * 10)
-_TENS = (14, 17)
-"""Where the tens of a time's minutes and seconds stand."""
-_HOUR = len("2026-01-01T00")
 
 
 class Columns:
@@ -59,37 +50,6 @@ def are_plain(texts: Iterable[Any]) -> bool:
         return len(orjson.dumps(text)) == len(text) + 2
     except TypeError:  # not text, or half of a surrogate pair
         return False
-
-
-def is_utc(time: Any) -> bool:
-    """Tell whether this is a time as RFC 3339 has it in UTC, to the nanosecond at most."""
-    return isinstance(time, str) and bool(_ONE_TIME.fullmatch(time)) and _is_hour(time[:_HOUR])
-
-
-def all_utc(times: Sequence[Any]) -> bool:
-    """Tell whether each of these, of which there is one, `is_utc`."""
-    if not is_utc(times[0]):
-        return False
-    try:
-        lines = "\n".join([*times, ""]).encode()
-    except (TypeError, ValueError):  # not text, or half of a surrogate pair
-        return False
-    first = lines[: len(times[0]) + 1]
-    if lines.translate(_AS_ZEROS) == first.translate(_AS_ZEROS) * len(times):
-        tens = b"".join([lines[at :: len(first)] for at in _TENS])
-        fits = not tens.translate(None, b"012345")
-    else:  # their fractions differ in length
-        fits = lines.count(b"\n") == len(times) and bool(_TIMES.fullmatch(lines))
-    # What is an hour stands nowhere else in a line, and most records of a request are of the same.
-    return fits and (lines.count(first[:_HOUR]) == len(times) or all(map(_is_hour, {time[:_HOUR] for time in times})))
-
-
-def _is_hour(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 def joined(starts: Iterable[str], values: Iterable[bytes], end: bytes) -> list[bytes]:

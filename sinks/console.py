@@ -17,7 +17,7 @@ import orjson
 from pydantic import Field
 
 from logweir.errors import DestinationError
-from logweir.record import LevelTable, epoch_seconds, rfc3339
+from logweir.record import LevelTable
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records
 from sinks.settings import CommonDestination
 
@@ -173,20 +173,20 @@ class Pretty:
 
     def lines(self, records: Records) -> list[bytes]:
         """Return the line of each record, which is several where there is a stack."""
-        return [self.line(record, records.arrived).encode() for record in records.records]
+        return [self.line(*each).encode() for each in zip(records.records, records.times, strict=True)]
 
-    def line(self, record: Any, arrived: float) -> str:
+    def line(self, record: Any, time: str) -> str:
         """Return the line of one record.
 
         Args:
             record: The projected record.
-            arrived: Stands in for its timestamp where it has none, in epoch seconds.
+            time: When it happened, as RFC 3339 text in UTC.
         """
         value = {path: get(record) for path, get in self._get.items()}
         level = self._level(value["level"])
         pairs = "".join(f" {self._paint(_text(name) + '=', _DIM)}{text}" for name, text in _pairs(value))
         parts = [
-            self._paint(_clock(value["timestamp"], arrived)[self._shown].replace("T", " "), _DIM),
+            self._paint(_clock(time)[self._shown].replace("T", " "), _DIM),
             self._paint(f"{level.upper():<5}", _COLOURS.get(level, _BOLD)),
             f"{_text(value['context.service']) or '-':<{_SERVICE_WIDTH}}",
             self._paint(_text(value["message"]), _BOLD if level in {"error", "fatal"} else "") + pairs,
@@ -213,13 +213,9 @@ class Pretty:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colours and colour and text else text
 
 
-def _clock(timestamp: Any, arrived: float) -> str:
-    """Return the time, in UTC."""
-    try:
-        seconds = epoch_seconds(timestamp)
-        return rfc3339(arrived if seconds is None else seconds)
-    except (ValueError, OverflowError, OSError):  # outside the years 1 to 9999
-        return "----------T--:--:--.---"
+def _clock(time: str) -> str:
+    """Return the time with milliseconds."""
+    return f"{time[:19]}.{time[20:-1]:0<3}"
 
 
 def _pairs(value: dict[str, Any]) -> list[tuple[str, str]]:

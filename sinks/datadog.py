@@ -13,6 +13,7 @@ of Datadog's own API clients.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
@@ -27,7 +28,7 @@ from pydantic import Field, field_validator
 from logweir.batch import Batch
 from logweir.json_text import without_halves
 from logweir.paths import members as listing
-from logweir.record import epoch_seconds, rfc3339
+from logweir.times import moment_of
 from sinks.address import without_credentials
 from sinks.columns import Columns, enclosed, within
 from sinks.datadog_answers import read_answer
@@ -137,6 +138,8 @@ class _Native(msgspec.Struct, gc=False):
 
 _NOTHING_RESERVED = (UNSET,) * len(_RESERVED_NAMES)
 _native = msgspec.json.Decoder(_Native).decode
+_READ = re.compile(rb'"\d{4}-\d\d-\d\dT\d\d:[0-5]\d:[0-5]\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)"|[1-9]\d{11,13}')
+"""A time that the log date remapper reads: ISO 8601, or milliseconds since 1970."""
 
 
 class _Attributes:
@@ -202,7 +205,7 @@ class DatadogDestination:
 
     def screen(self, batch: Batch) -> dict[str, int]:
         """Count what lies outside Datadog's time window, or set it aside."""
-        return self._window.screen(batch, list(map(self._timestamp, batch.records)), time.time())
+        return self._window.screen(batch, time.time())
 
     def encode(self, records: Records) -> list[bytes]:
         """Return each record with Datadog's attributes before its own bytes."""
@@ -226,7 +229,7 @@ class DatadogDestination:
         pieces = within(starts, values)
         for index in self._odd(records):
             own = orjson.loads(starts[index][:-1] + "}")
-            pieces[index] = self._general(values[index], rows[index], own, records.arrived)
+            pieces[index] = self._general(values[index], rows[index], own, records.times[index])
         if self._truncate and max(map(len, pieces), default=0) > MAX_RECORD_BYTES:
             pieces = [_cut(piece) if len(piece) > MAX_RECORD_BYTES else piece for piece in pieces]
         return pieces
@@ -266,12 +269,12 @@ class DatadogDestination:
         with suppress(TypeError, IndexError, KeyError):
             if (
                 countOf(map(type, map(self._message, rows)), str) == count
-                and countOf(map(_FIFTH, map(self._timestamp, rows)), "-") == count
+                and list(map(self._timestamp, rows)) == records.times
                 and countOf(map(self._reserved, rows), _NOTHING_RESERVED) == count
                 and self._native(records, 0)
             ):
                 return ()
-        plain = [index for index in range(count) if self._is_plain(rows[index])]
+        plain = [index for index in range(count) if self._is_plain(rows[index], records.times[index])]
         # Where a field lives is the same for all records of a source.
         if not plain or not self._native(records, plain[0]):
             return range(count)
@@ -279,9 +282,9 @@ class DatadogDestination:
             index for index in plain if self._reserved(rows[index]) == _NOTHING_RESERVED
         )
 
-    def _is_plain(self, row: Any) -> bool:
-        moment = self._timestamp(row)
-        return type(self._message(row)) is str and type(moment) is str and moment[4:5] == "-"
+    def _is_plain(self, row: Any, time: str) -> bool:
+        """Tell whether a record has a message, and the time that it is read as stands there as it is."""
+        return type(self._message(row)) is str and self._timestamp(row) == time
 
     def _native(self, records: Records, index: int) -> bool:
         """Tell whether this record's message and time stand under Datadog's own names."""
@@ -291,7 +294,7 @@ class DatadogDestination:
             return False
         return bool(own.message == self._message(row) and own.timestamp == self._timestamp(row))
 
-    def _general(self, value: bytes, row: Any, attributes: dict[str, str], arrived: float) -> bytes:
+    def _general(self, value: bytes, row: Any, attributes: dict[str, str], time: str) -> bytes:
         """Return any record as a log: what it says itself stays, what it lacks is added, and no name is there twice."""
         there = members(value)
         own = {name: raw for name, raw in there.items() if raw != b"null" and _says(name, raw)}
@@ -301,9 +304,10 @@ class DatadogDestination:
         if "message" not in own:
             message = self._message(row)
             added["message"] = message if isinstance(message, str) else "" if message is None else json.dumps(message)
-        moment = _moment(own.get("timestamp"), self._timestamp(row), arrived)
-        if moment is not None:
-            added["timestamp"] = moment
+        stands = own.get("timestamp", b"")
+        # One that nobody can read stays: Datadog takes the time of arrival then.
+        if not _READ.fullmatch(stands) and (not stands or moment_of(self._timestamp(row)) is not None):
+            added["timestamp"] = time
         for name in added.keys() & there.keys() - {"timestamp"}:
             if there[name] != b"null":
                 there[_elsewhere(name, there)] = there[name]
@@ -322,19 +326,6 @@ def _elsewhere(name: str, there: Container[str]) -> str:
     while name in there:
         name = f"_{name}"
     return name
-
-
-def _moment(own: bytes | None, logical: Any, arrived: float) -> str | None:
-    """Return the time to write into a log; None where its own is one that Datadog reads."""
-    if own is not None and own[5:6] == b"-":
-        return None
-    if isinstance(logical, str) and logical[4:5] == "-":
-        return logical
-    with suppress(ValueError, OverflowError):
-        seconds = epoch_seconds(logical)
-        if seconds is not None:
-            return rfc3339(seconds)
-    return rfc3339(arrived) if own is None else None
 
 
 def _cut(piece: bytes) -> bytes:

@@ -20,7 +20,7 @@ import orjson
 from logweir.errors import LogweirError
 from logweir.events import Events
 from logweir.librdkafka import teller
-from logweir.record import rfc3339
+from logweir.times import rfc3339
 from sinks.durable import sync
 
 REDRIVE_SUFFIX = ".redrive"

@@ -1,8 +1,7 @@
 """The delivery engine: what every destination shares.
 
-The worker thread only appends to a buffer. Sender threads cut it into requests (by records, bytes and age), encode,
-compress and send them, and do what `decide` says with the answer. `barrier` returns when everything that was accepted
-is delivered or dead-lettered: that is the end of an epoch.
+The worker thread only appends to a buffer. Sender threads cut it into requests, send them and do what `decide` says.
+`barrier` returns when all that was accepted is delivered or dead-lettered.
 """
 
 from __future__ import annotations
@@ -191,7 +190,10 @@ class Delivery:
 
     def _begin(self) -> tuple[Backlog, int]:
         """Return where records wait, and how many threads send."""
-        return Backlog(*self._bounds()), 1 if self._destination.serial else self._settings.concurrency
+        one = self._destination.serial
+        return Backlog(
+            *self._bounds(), written=self._destination.limits.written
+        ), 1 if one else self._settings.concurrency
 
     def _bounds(self) -> tuple[int, int]:
         """Return the most records and the most bytes of a request."""
@@ -199,7 +201,7 @@ class Delivery:
 
     def _encode(self, batch: Batch) -> Any:
         """Return what the backlog takes of a batch."""
-        return self._destination.encode(Records(batch.values, batch.ids, batch.records, batch.arrived)) if batch else []
+        return self._destination.encode(Records.of(batch, written=self._destination.limits.written)) if batch else []
 
     def _raise_defect(self) -> None:
         if self.defect is not None:

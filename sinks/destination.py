@@ -32,6 +32,8 @@ class Limits:
     request_records: int = UNLIMITED
     record_bytes: int = UNLIMITED
     """Of one encoded record; a larger one is dead-lettered without being sent."""
+    written: bool = False
+    """Whether the format says when a record was observed, beside when it happened."""
 
 
 @dataclass(slots=True)
@@ -44,8 +46,20 @@ class Records:
     """The record's own id, else topic-partition-offset; never empty."""
     records: list[Any] = field(default_factory=list)
     """The projected records, to be read with getters."""
-    arrived: float = 0.0
-    """Epoch seconds at which the first was read; stands in for a missing timestamp."""
+    times: list[str] = field(default_factory=list)
+    """When each happened, settled: RFC 3339 text in UTC; only where `timestamp` is among the destination's fields."""
+    written: list[float] = field(default_factory=list)
+    """When each was written to the source, in epoch seconds; only where `Limits.written` asks for it."""
+
+    @classmethod
+    def of(cls, batch: Batch, *, written: bool = False) -> Records:
+        """Return the columns of a decoded batch.
+
+        Args:
+            batch: The batch.
+            written: Whether the destination's `Limits.written` asks for when each was written.
+        """
+        return cls(batch.values, batch.ids, batch.records, batch.times, [*batch.written] if written else [])
 
     def __len__(self) -> int:
         return len(self.values)

@@ -22,16 +22,17 @@ from urllib.parse import quote
 
 import msgspec
 import orjson
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from logweir.json_text import without_halves
-from logweir.record import epoch_seconds, rfc3339
 from logweir.units import Bytes
 from sinks.address import split_credentials
+from sinks.columns import are_plain
 from sinks.destination import Delivered, Getter, Hold, Invalid, Limits, Outcome, Probed, Records, probed
 from sinks.elasticsearch_answers import PRIVILEGE, forbids_new_indices, lacks_privilege, read_answer
 from sinks.http import HttpClient, Response
+from sinks.members import members, written
 from sinks.secret import HeaderSecret
 from sinks.settings import BatchSettings, CommonDestination, env_field, from_environment
 
@@ -40,9 +41,8 @@ MAX_ID_BYTES = 512
 
 _TARGETS_LIMIT = 10_000
 """Bounds the cache of index names, whatever the timestamps are."""
-_LONGEST_TIME = 64
-_FIFTH = itemgetter(4)
-_AT = ord("@")
+_AT, _QUOTE = ord("@"), ord('"')
+_SECOND_BYTE = itemgetter(1)
 _DATE = re.compile(r"%[YmdHjVG]")
 _INDEX = re.compile(r"""[^A-Z\\/*?"<>|,\#:\s_+-][^A-Z\\/*?"<>|,\#:\s]*""")
 
@@ -141,10 +141,16 @@ class Elasticsearch(CommonDestination):
 class _Stamped(msgspec.Struct, gc=False):
     """Tells whether a record has an `@timestamp`. It skips all else, so it takes every record that decode takes."""
 
-    at: msgspec.Raw | UnsetType = msgspec.field(name="@timestamp", default=UNSET)
+    at: Raw | UnsetType = msgspec.field(name="@timestamp", default=UNSET)
 
 
 _own_timestamp = msgspec.json.Decoder(_Stamped).decode
+_json = msgspec.json.Decoder().decode
+_STAMPED = b'{"@timestamp":'
+_DATE_VALUE = re.compile(
+    rb'"\d{4}-\d\d-\d\d(?:T\d\d(?::[0-5]\d(?::[0-5]\d(?:[.,]\d{1,9})?)?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?"|[1-9]\d{11,13}'
+)
+"""What a server reads as a date unless a mapping says otherwise: strict_date_optional_time, or epoch_millis."""
 
 
 class ElasticsearchDestination:
@@ -159,9 +165,9 @@ class ElasticsearchDestination:
     serial = False
 
     def __init__(self, settings: Elasticsearch, timestamp: Getter) -> None:
+        self._timestamp = timestamp
         self.compression = "gzip" if settings.compression else None
         self._index = settings.index
-        self._timestamp = timestamp
         self._dated = bool(_DATE.search(settings.index))
         self._targets: dict[str, bytes] = {}
         error = "items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
@@ -184,17 +190,15 @@ class ElasticsearchDestination:
 
     def encode(self, records: Records) -> list[bytes]:
         """Return an action line and the document for each record; the document is the record's own bytes."""
-        times = list(map(self._timestamp, records.records))
-        if not self._dated and _all_plain(records, times):
+        times = records.times
+        if not self._dated and _all_plain(records):
             return [
                 f'{{"create":{{"_id":"{identity}"}}}}\n{{"@timestamp":"{time}",'.encode() + value[1:]
                 for value, identity, time in zip(records.values, records.ids, times, strict=True)
             ]
-        arrived = rfc3339(records.arrived)
         return [
-            b'{"create":{%b"_id":%b}}\n%b'
-            % (self._target(time, arrived), _id(identity), _document(value, time, arrived))
-            for value, identity, time in zip(records.values, records.ids, times, strict=True)
+            b'{"create":{%b"_id":%b}}\n%b' % (self._target(time), _id(identity), self._document(value, time, row))
+            for value, identity, time, row in zip(records.values, records.ids, times, records.records, strict=True)
         ]
 
     def frame(self, pieces: list[bytes]) -> bytes:
@@ -253,47 +257,41 @@ class ElasticsearchDestination:
         """Close the connections."""
         self._client.close()
 
-    def _target(self, time: Any, arrived: str) -> bytes:
+    def _document(self, value: bytes, time: str, row: Any) -> bytes:
+        """Return the document with an `@timestamp`: its own, in a form that is a date to the server, else its time."""
+        if value.startswith(_STAMPED) and _DATE_VALUE.match(value, len(_STAMPED)):
+            return value
+        own = _own_timestamp(without_halves(value)).at if b'"@timestamp"' in value else UNSET
+        if own is not UNSET:
+            # What stands there may be none of the record's time, and whatever a mapping makes of it.
+            if _DATE_VALUE.fullmatch(own) or self._timestamp(row) is None or _json(own) != self._timestamp(row):
+                return value
+            return b"{" + written({**members(value), "@timestamp": b'"%b"' % time.encode()}) + b"}"
+        rest = value[1:].lstrip()
+        comma = b"" if rest.startswith(b"}") else b","
+        return b'{"@timestamp":"%b"%b%b' % (time.encode(), comma, rest)
+
+    def _target(self, time: str) -> bytes:
         """Return the part of an action line that names the index of a record of this time; nothing if the URL does."""
         if not self._dated:
             return b""
-        hour = time[:13] if isinstance(time, str) and time.endswith("Z") else str(time)[:_LONGEST_TIME]
+        hour = time[:13]
         target = self._targets.get(hour)
         if target is None:
-            moment = _moment(time)
-            if moment is None:
-                # Nothing is remembered of a time that is none: the next such record arrives on another day.
-                return self._target(arrived, arrived)
-            target = b'"_index":%b,' % orjson.dumps(moment.strftime(self._index))
+            target = b'"_index":%b,' % orjson.dumps(datetime.fromisoformat(hour).strftime(self._index))
             if len(self._targets) >= _TARGETS_LIMIT:
                 self._targets.clear()
             self._targets[hour] = target
         return target
 
 
-def _moment(time: Any) -> datetime | None:
-    """Return a record's time, or None where it is missing, unreadable or beyond the calendar."""
-    seconds = epoch_seconds(time)
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _all_plain(records: Records, times: list[Any]) -> bool:
-    """Tell whether every record can take the fast path: text that needs no escape, and no `@timestamp` of its own.
-
-    One test of all the text at once costs a tenth of a test for each.
-    """
-    try:
-        text = "".join(times) + "".join(records.ids)
-        dashes = set(map(_FIFTH, times))
-    except (TypeError, IndexError):
-        return False
+def _all_plain(records: Records) -> bool:
+    """Tell whether every record can take the fast path: ids that need no escape, and no `@timestamp` of its own."""
     return (
-        dashes == {"-"}
-        and len(orjson.dumps(text)) == len(text) + 2
+        are_plain(records.ids)
         and max(map(len, records.ids)) <= MAX_ID_BYTES
+        # An object that is empty takes no comma.
+        and set(map(_SECOND_BYTE, records.values)) == {_QUOTE}
         and not any(_AT in value and b'"@timestamp"' in value for value in records.values)
     )
 
@@ -305,19 +303,3 @@ def _id(identity: str) -> bytes:
 
         identity = xxhash.xxh3_128_hexdigest(identity.encode())
     return orjson.dumps(identity)
-
-
-def _document(value: bytes, time: Any, arrived: str) -> bytes:
-    """Return the document with an `@timestamp`: its own, else the record's time, else the time of arrival."""
-    if value.startswith(b'{"@timestamp":"') or (
-        b'"@timestamp"' in value and _own_timestamp(without_halves(value)).at is not UNSET
-    ):
-        return value
-    if not (isinstance(time, str) and time[4:5] == "-"):
-        seconds = epoch_seconds(time)
-        time = (
-            time if seconds is None and isinstance(time, str) else rfc3339(seconds) if seconds is not None else arrived
-        )
-    rest = value[1:].lstrip()
-    comma = b"" if rest.startswith(b"}") else b","
-    return b'{"@timestamp":%b%b%b' % (orjson.dumps(time), comma, rest)

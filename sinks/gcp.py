@@ -24,10 +24,11 @@ import orjson
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from logweir.paths import FieldPath
-from logweir.record import OTEL_LEVELS, PINO_LEVELS, LevelTable, epoch_seconds, rfc3339
+from logweir.record import OTEL_LEVELS, PINO_LEVELS, LevelTable
 from logweir.settings import StrictModel
+from logweir.times import rfc3339
 from sinks.address import without_credentials
-from sinks.columns import Columns, all_utc, are_plain, enclosed, is_utc, joined
+from sinks.columns import Columns, are_plain, enclosed, joined
 from sinks.destination import Getter, Limits, Outcome, Probed, Records, probed
 from sinks.gcp_answers import read_answer
 from sinks.http import HttpClient, Response
@@ -75,7 +76,7 @@ class GcpResource(StrictModel):
     labels: dict[str, str] = Field(default_factory=dict, description="The labels that this type has.")
 
 
-_FIELDS = ("timestamp", "level", "trace.traceId", "trace.spanId")
+_FIELDS = ("level", "trace.traceId", "trace.spanId")
 
 
 class Gcp(CommonDestination):
@@ -141,7 +142,7 @@ class Gcp(CommonDestination):
 
     def fields(self) -> set[str]:
         """Return the fields that an entry is made of, beside the record itself."""
-        return {*_FIELDS, *self.label_fields.values()}
+        return {"timestamp", *_FIELDS, *self.label_fields.values()}
 
     def open(self, getter: Callable[[str], Getter], resume: Any, partition: int = 0) -> GcpDestination:
         """Return the destination; it authenticates and connects with the first request."""
@@ -207,10 +208,8 @@ class GcpDestination:
     def encode(self, records: Records) -> list[bytes]:
         """Return an entry for each record, whose jsonPayload is the record's own bytes."""
         rows, ids = records.records, records.ids
-        times, levels, traces, spans = self._columns.of(rows)
-        if not all_utc(times):
-            arrived = rfc3339(records.arrived)
-            times = [_moment(time, arrived) for time in times]
+        times = records.times
+        levels, traces, spans = self._columns.of(rows)
         if not are_plain(ids) or max(map(len, ids)) > MAX_INSERT_ID_BYTES:
             ids = [_insert_id(identity) for identity in ids]
         severities, where = self._severities.of(levels), self._traces
@@ -287,17 +286,6 @@ class GcpDestination:
 def _all_ids(ids: list[Any], digits: int) -> bool:
     """Tell whether all ids that are there have this many hexadecimal digits."""
     return packed(list(filter(None, ids)), digits) is not None
-
-
-def _moment(time: Any, arrived: str) -> str:
-    """Return a record's time as RFC 3339 in UTC, or when it arrived."""
-    if is_utc(time):
-        return str(time)
-    try:
-        seconds = epoch_seconds(time)
-        return arrived if seconds is None else rfc3339(seconds)
-    except (ValueError, OverflowError, OSError):
-        return arrived
 
 
 def _insert_id(identity: str) -> str:

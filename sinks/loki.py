@@ -173,7 +173,6 @@ class LokiDestination:
 
     def __init__(self, settings: Loki, getter: Callable[[str], Getter]) -> None:
         self._method = "gzip" if settings.compression else None
-        self._timestamp = getter("timestamp")
         self._label_getters = [getter(path) for path in settings.label_fields.values()]
         levels = {name for name, path in settings.label_fields.items() if path == "level"}
         self._streams = Streams(settings.labels, list(settings.label_fields), levels, settings.max_streams)
@@ -203,14 +202,13 @@ class LokiDestination:
             sizes = enumerate(map(len, batch.values))
             set_aside(batch, {at: (LINE_TOO_LONG, said.format(size)) for at, size in sizes if size > self._longest})
         if self._window is not None and batch:
-            self._window.screen(batch, list(map(self._timestamp, batch.records)), time.time())
+            self._window.screen(batch, time.time())
         return self._streams.altered(self._of(batch.records)) | self._entries.altered(batch.records, batch.values)
 
     def encode(self, records: Records) -> list[bytes]:
         """Return what an entry is made of for each record; its line is the record's own bytes."""
         rows = records.records
-        times = list(map(self._timestamp, rows))
-        return self._entries.of(self._of(rows), times, rows, records.values, records.arrived)
+        return self._entries.of(self._of(rows), records.times, rows, records.values)
 
     def frame(self, pieces: list[bytes]) -> bytes:
         """Return the entries, each on two lines, for `send`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -11,7 +10,6 @@ from typing import Any
 
 import orjson
 
-from logweir.record import epoch_seconds
 from sinks.destination import Getter
 
 MAX_METADATA_BYTES = 64 * 1024
@@ -29,22 +27,15 @@ _DIGITS = 9
 _HEX_DIGITS = 32
 _SECOND_WIDTH = 10
 _WIDTH = _SECOND_WIDTH + _DIGITS
-_DOT, _LAST = itemgetter(19), itemgetter(-1)
-_BEFORE_DOT, _BEHIND_DOT = itemgetter(slice(19)), itemgetter(slice(20, -1))
-_FRACTION = re.compile(r"[T ]\d\d:?\d\d:?\d\d[.,](\d+)")
-_UNITS = ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3))
-"""Whole numbers below the first of a pair are seconds, milliseconds or microseconds, as `epoch_seconds` has it."""
-_NUMBERS_LIMIT = 10**20
+_SECOND, _FRACTION = itemgetter(slice(19)), itemgetter(slice(20, -1))
 
 
 class _Seconds(dict[str, str]):
     """Seconds since 1970, of ten digits, by the text of a second in UTC: neighbours share them."""
 
     def __missing__(self, text: str) -> str:
-        seconds = str(int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()))
-        if len(seconds) != _SECOND_WIDTH or int(seconds) > _LATEST // SECOND - 1:
-            msg = "not of this time"
-            raise ValueError(msg)
+        moment = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+        seconds = f"{min(moment, _LATEST // SECOND - 1):0{_SECOND_WIDTH}d}"
         if len(self) >= _SECONDS_LIMIT:
             self.clear()
         self[text] = seconds
@@ -62,19 +53,16 @@ class Entries:
         self._metadata = dict(metadata)
         self._seconds = _Seconds()
 
-    def of(
-        self, streams: list[str], times: list[Any], rows: list[Any], values: list[bytes], arrived: float
-    ) -> list[bytes]:
+    def of(self, streams: list[str], times: list[str], rows: list[Any], values: list[bytes]) -> list[bytes]:
         """Return for each record its stream, time and structured metadata with tabs between them, and its line below.
 
         Args:
             streams: The records' streams.
-            times: Their timestamps.
+            times: When they happened, as RFC 3339 text in UTC.
             rows: The projected records.
             values: Their bytes.
-            arrived: Epoch seconds that stand in for a missing timestamp.
         """
-        seconds, fractions, zeros = self._nanoseconds(times, arrived)
+        seconds, fractions, zeros = self._nanoseconds(times)
         return [
             f"{stream}\t{second}{fraction}{zeros}\t{metadata}\n".encode() + value
             for stream, second, fraction, metadata, value in zip(
@@ -89,19 +77,14 @@ class Entries:
         count = sum(_size(self._found(row)) > MAX_METADATA_BYTES for row in rows)
         return {METADATA_TOO_LARGE: count} if count else {}
 
-    def _nanoseconds(self, times: list[Any], arrived: float) -> tuple[list[str], list[str], str]:
+    def _nanoseconds(self, times: list[str]) -> tuple[list[str], list[str], str]:
         """Return times in nanoseconds since 1970, of 19 digits, as two columns and an end that all share."""
-        try:
-            if set(map(_LAST, times)) == {"Z"} and set(map(_DOT, times)) == {"."}:
-                fractions = list(map(_BEHIND_DOT, times))
-                (width,) = set(map(len, fractions))
-                text = "".join(fractions)
-                if width <= _DIGITS and text.isascii() and text.isdigit():
-                    seconds = list(map(self._seconds.__getitem__, map(_BEFORE_DOT, times)))
-                    return seconds, fractions, "0" * (_DIGITS - width)
-        except (TypeError, IndexError, KeyError, ValueError, OverflowError):
-            pass
-        return [f"{nanoseconds(each, arrived):0{_WIDTH}d}" for each in times], [""] * len(times), ""
+        seconds = list(map(self._seconds.__getitem__, map(_SECOND, times)))
+        fractions = list(map(_FRACTION, times))
+        widths = set(map(len, fractions))
+        if len(widths) == 1:
+            return seconds, fractions, "0" * (_DIGITS - widths.pop())
+        return seconds, [f"{each:0<{_DIGITS}}" for each in fractions], ""
 
     def _all_metadata(self, rows: list[Any], values: list[bytes]) -> list[str]:
         """Return the structured metadata of each record as JSON; nothing where there is none."""
@@ -131,37 +114,6 @@ class Entries:
 def said(value: Any) -> str:
     """Return any value as JSON: orjson would refuse a whole number of more than 64 bits."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def nanoseconds(value: Any, arrived: float) -> int:
-    """Return a record's time in nanoseconds since 1970, as exact as it is written; without one, that of its arrival."""
-    try:
-        found = _exact(value)
-        seconds = epoch_seconds(value) if found is None else None
-    except (ValueError, OverflowError):
-        found = seconds = None
-    if found is None:
-        found = round((arrived if seconds is None else seconds) * SECOND)
-    return min(max(found, 0), _LATEST)
-
-
-def _exact(value: Any) -> int | None:
-    """Return nanoseconds where text or a whole number is given; None for all else.
-
-    Raises:
-        ValueError: Text that is no time.
-    """
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return _exact(int(value))
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _NUMBERS_LIMIT:
-        return int(value) * next((unit for limit, unit in _UNITS if value < limit), 1)
-    if not isinstance(value, str):
-        return None
-    moment = datetime.fromisoformat(value)
-    moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).replace(microsecond=0)
-    fraction = _FRACTION.search(value)
-    digits = fraction[1][:_DIGITS].ljust(_DIGITS, "0") if fraction else "0"
-    return int(moment.timestamp()) * SECOND + int(digits)
 
 
 def _all_hex(ids: list[Any]) -> bool:

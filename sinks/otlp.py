@@ -114,7 +114,7 @@ class OtlpDestination:
         getter: Gives the reader of each of the settings' `fields`.
     """
 
-    limits = Limits(request_bytes=MAX_REQUEST_BYTES)
+    limits = Limits(request_bytes=MAX_REQUEST_BYTES, written=True)
     serial = False
 
     def __init__(self, settings: Otlp, getter: Callable[[str], Getter]) -> None:

@@ -35,9 +35,9 @@ class JsonEncoder:
 
     def encode(self, records: Records) -> list[bytes]:
         """Return the records, each with its resource before it."""
-        observed = str(max(0, round(records.arrived * 1e9)))
-        columns = zip(records.values, records.records, records.ids, strict=True)
-        return [self._encode(*each, observed) for each in columns]
+        observed = [str(round(each * 1e9)) for each in records.written]
+        columns = zip(records.values, records.records, records.ids, observed, strict=True)
+        return [self._encode(*each) for each in columns]
 
     def frame(self, groups: Mapping[bytes, list[bytes]]) -> bytes:
         """Return the body of a request.

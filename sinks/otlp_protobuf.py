@@ -41,13 +41,13 @@ class ProtobufEncoder:
     def encode(self, records: Records) -> list[bytes]:
         """Return the records, each with its resource before it."""
         values, ids, rows = records.values, records.ids, records.records
-        observed = _OBSERVED + fixed64(max(0, round(records.arrived * 1e9)))
+        observed = [_OBSERVED + fixed64(round(each * 1e9)) for each in records.written]
         if self._is_native(type(rows[0])):
             pieces, others = self._usual(values, ids, observed)
         else:
             pieces, others = [b""] * len(values), [*range(len(values))]
         for index in others:
-            pieces[index] = self._general(values[index], rows[index], ids[index], observed)
+            pieces[index] = self._general(values[index], rows[index], ids[index], observed[index])
         return pieces
 
     def frame(self, groups: Mapping[bytes, list[bytes]]) -> bytes:

@@ -181,7 +181,7 @@ class UsualEncoder:
         self._context_beside = Names("context.", {"sessionId": RENAMED["context.sessionId"]})
 
     def __call__(  # noqa: C901, PLR0912, PLR0915  a call for each part of a record takes a tenth longer
-        self, values: Sequence[bytes], ids: Sequence[str], observed: str
+        self, values: Sequence[bytes], ids: Sequence[str], observed: Sequence[str]
     ) -> tuple[list[bytes], list[int]]:
         """Return the records, each with its resource before it, and the indexes of those that have another shape.
 
@@ -190,7 +190,7 @@ class UsualEncoder:
         Args:
             values: Their bytes.
             ids: Their identities.
-            observed: The field of the time at which they were observed.
+            observed: Of each, the field of the time at which it was observed.
         """
         resources, times, levels = self._resources.known, self._times.known, self._levels.known
         bodies, integers = self._bodies.known, self._integers.known
@@ -199,7 +199,7 @@ class UsualEncoder:
         decode: Callable[[bytes], _Usual | _OwnNames] = _usual
         pieces: list[bytes] = []
         others: list[int] = []
-        for value, identity in zip(values, ids, strict=True):
+        for value, identity, seen in zip(values, ids, observed, strict=True):
             try:
                 # So decoded, its texts are wire text.
                 plain = value if value.isascii() else value.decode("latin-1").encode()
@@ -267,7 +267,7 @@ class UsualEncoder:
                     parts.append(unhexlify(f"{_TRACE_HEX}{trace.trace}{_SPAN_HEX}{trace.span}").decode("latin-1"))
                     if trace.parent is not UNSET:
                         parts += self._parent[len(trace.parent)], trace.parent
-                parts.append(observed)
+                parts.append(seen)
                 pieces.append("".join(parts).encode("latin-1"))
             except (_UnusualError, TypeError, ValueError, IndexError, RecursionError, msgspec.DecodeError):
                 others.append(len(pieces))

@@ -37,16 +37,28 @@ class Request:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def append(self, batch: Batch, pieces: list[bytes], start: int, stop: int, size: int) -> None:
-        """Add the records start to stop of a batch and of its encoded pieces, `size` raw bytes in all."""
+    def append(
+        self, batch: Batch, pieces: list[bytes], start: int, stop: int, size: int, *, written: bool = False
+    ) -> None:
+        """Add the records start to stop of a batch and of its encoded pieces, `size` raw bytes in all.
+
+        Args:
+            batch: Where they are from.
+            pieces: Its encoded records.
+            start: The first.
+            stop: Behind the last.
+            size: Their bytes.
+            written: Whether to keep when each was written.
+        """
         records = self.records
-        if not self.offsets:
-            records.arrived = batch.arrived
         self.runs.append((len(self.offsets), batch.topic, batch.partition))
         whole = start == 0 and stop == len(batch.values)
         records.values += batch.values if whole else batch.values[start:stop]
         records.ids += batch.ids if whole else batch.ids[start:stop]
         records.records += batch.records if whole else batch.records[start:stop]
+        records.times += batch.times if whole else batch.times[start:stop]
+        if written:
+            records.written += batch.written[start:stop]
         self.pieces += pieces if whole else pieces[start:stop]
         self.offsets += batch.offsets if whole else batch.offsets[start:stop]
         self.size += size
@@ -60,7 +72,8 @@ class Request:
             [mine.values[index] for index in indexes],
             [mine.ids[index] for index in indexes],
             [mine.records[index] for index in indexes],
-            mine.arrived,
+            [mine.times[index] for index in indexes] if mine.times else [],
+            [mine.written[index] for index in indexes] if mine.written else [],
         )
         part.offsets = [self.offsets[index] for index in indexes]
         for position, index in enumerate(indexes):

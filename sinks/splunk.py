@@ -24,7 +24,6 @@ from typing import Any, Literal
 import orjson
 from pydantic import Field, field_validator
 
-from logweir.record import epoch_seconds
 from logweir.units import Duration
 from sinks.address import without_credentials
 from sinks.columns import Columns, joined
@@ -45,7 +44,8 @@ _HEALTH = "/services/collector/health"
 _COLLECTOR = re.compile(r"/services/collector(/event|/raw)?(/1\.0)?/?$")
 _SECONDS_LIMIT = 10_000
 """Bounds the cache of seconds, whatever the timestamps are."""
-_SECOND, _MILLISECONDS, _LAST = itemgetter(slice(19)), itemgetter(slice(19, 23)), itemgetter(-1)
+_SECOND, _MILLISECONDS = itemgetter(slice(19)), itemgetter(slice(19, 23))
+_IN_MILLISECONDS = len("2026-01-01T00:00:00.000Z")
 """Parts of a time in UTC: up to the second, the milliseconds with the dot before them, and the zone."""
 _HEAD_FIELDS = ("level", "context.service", "context.environment")
 _HOST_FIELD = "context.host"
@@ -92,9 +92,6 @@ class _Seconds(dict[str, str]):
 
     def __missing__(self, text: str) -> str:
         seconds = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
-        if seconds < 0:
-            msg = "before 1970"
-            raise ValueError(msg)
         if len(self) >= _SECONDS_LIMIT:
             self.clear()
         self[text] = written = str(seconds)
@@ -115,7 +112,7 @@ class SplunkDestination:
     def __init__(self, settings: Splunk, getter: Callable[[str], Getter]) -> None:
         self.compression: str | None = "gzip" if settings.compression else None
         self._settings = settings
-        self._columns = Columns(getter(name) for name in ("timestamp", _HOST_FIELD, *_HEAD_FIELDS))
+        self._columns = Columns(getter(name) for name in (_HOST_FIELD, *_HEAD_FIELDS))
         self._heads = Heads(self._head)
         self._hosts = Member("host", settings.host)
         self._levels = Levels()
@@ -142,8 +139,9 @@ class SplunkDestination:
 
     def encode(self, records: Records) -> list[bytes]:
         """Return an event for each record, which is the event's `event` with its own bytes."""
-        times, hosts, *parts = self._columns.of(records.records)
-        seconds, fractions = self._times(times, records.arrived)
+        hosts, *parts = self._columns.of(records.records)
+        seconds = map(self._seconds.__getitem__, map(_SECOND, records.times))
+        fractions = _milliseconds(records.times)
         before, hosts, behind = self._hosts.of(hosts)
         starts = [
             f'{{"time":{second}{fraction},{before}{host}{behind}{head}'
@@ -211,26 +209,6 @@ class SplunkDestination:
             members["fields"] = {name: value for name, value in fields.items() if value}
         return orjson.dumps(members)[1:-1].decode() + ',"event":'
 
-    def _times(self, times: list[Any], arrived: float) -> tuple[list[str], list[str]]:
-        """Return seconds since 1970 with milliseconds as JSON has them, in two columns."""
-        count = len(times)
-        try:
-            fractions = list(map(_MILLISECONDS, times))
-            text = "".join(fractions)
-            digits = text.replace(".", "")
-            if (
-                len(text) == 4 * count
-                and text[::4] == "." * count
-                and len(digits) == 3 * count
-                and digits.isascii()
-                and digits.isdigit()
-                and set(map(_LAST, times)) == {"Z"}
-            ):
-                return list(map(self._seconds.__getitem__, map(_SECOND, times))), fractions
-        except (TypeError, IndexError, KeyError, ValueError, OverflowError):
-            pass
-        return [_time(each, arrived) for each in times], [""] * count
-
     def _ask_for_acknowledgement(self) -> Outcome | None:
         """Return why nothing can be sent yet; None once the token is known to have acknowledgement.
 
@@ -267,10 +245,8 @@ class SplunkDestination:
         return self._client.request("POST", f"{_ACK}?channel={channel}", orjson.dumps({"acks": [ack_id]}), headers)
 
 
-def _time(value: Any, arrived: float) -> str:
-    """Return the time of any record: its own, else that of its arrival."""
-    try:
-        seconds = epoch_seconds(value)
-    except (ValueError, OverflowError):
-        seconds = None
-    return f"{arrived if seconds is None or seconds < 0 else seconds:.3f}"
+def _milliseconds(times: list[str]) -> list[str]:
+    """Return the fractions of times in UTC as three digits behind a dot."""
+    if set(map(len, times)) == {_IN_MILLISECONDS}:
+        return list(map(_MILLISECONDS, times))
+    return [f".{time[20:-1][:3]:0<3}" for time in times]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
-from typing import Any
+from datetime import datetime
 
 from logweir.batch import Batch, Rejected
-from logweir.record import epoch_seconds, rfc3339
+from logweir.times import rfc3339
 
 TOO_OLD = "too old for the destination"
 TOO_NEW = "too new for the destination"
-
-_LAST = itemgetter(-1)
 
 
 class TimeWindow:
@@ -28,35 +25,31 @@ class TimeWindow:
         self._future = future
         self._refuse = refuse
 
-    def screen(self, batch: Batch, times: list[Any], now: float) -> dict[str, int]:
+    def screen(self, batch: Batch, now: float) -> dict[str, int]:
         """Return how many records lie outside, by cause, or move them to the account's rejected ones.
 
         Args:
             batch: What is about to be encoded.
-            times: The records' timestamps; one that can't be read counts as the time of arrival.
             now: Epoch seconds.
         """
-        if self._all_inside(times, now):
+        if self._all_inside(batch.times, now):
             return {}
         outside: dict[int, str] = {}
-        for index, time in enumerate(times):
-            seconds = _seconds(time, batch.arrived)
+        for index, time in enumerate(batch.times):
+            seconds = datetime.fromisoformat(time).timestamp()
             if not now - self._past <= seconds <= now + self._future:
                 outside[index] = TOO_OLD if seconds < now else TOO_NEW
         if self._refuse and outside:
             said = f"the destination takes {self._past / 3600:g} h back to {self._future / 3600:g} h ahead"
-            set_aside(batch, {at: (cause, f"{str(times[at])[:100]}: {said}") for at, cause in outside.items()})
+            set_aside(batch, {at: (cause, f"{batch.times[at]}: {said}") for at, cause in outside.items()})
             return {}
         causes = list(outside.values())
         return {cause: causes.count(cause) for cause in dict.fromkeys(causes)}
 
-    def _all_inside(self, times: list[Any], now: float) -> bool:
+    def _all_inside(self, times: list[str], now: float) -> bool:
         """Tell whether all lie inside, by comparing text: times in UTC sort as they follow, to the second."""
         oldest, newest = rfc3339(now - self._past + 1), rfc3339(now + self._future - 1)
-        try:
-            return set(map(_LAST, times)) == {"Z"} and oldest <= min(times) and max(times) <= newest
-        except (TypeError, IndexError, KeyError):
-            return not times
+        return not times or (oldest <= min(times) and max(times) <= newest)
 
 
 def set_aside(batch: Batch, reasons: dict[int, tuple[str, str]]) -> None:
@@ -69,17 +62,4 @@ def set_aside(batch: Batch, reasons: dict[int, tuple[str, str]]) -> None:
     batch.account.rejected += [
         Rejected(batch.values[index], batch.offsets[index], cause, detail) for index, (cause, detail) in reasons.items()
     ]
-    kept = [index for index in range(len(batch)) if index not in reasons]
-    batch.values = [batch.values[index] for index in kept]
-    batch.offsets = [batch.offsets[index] for index in kept]
-    batch.records = [batch.records[index] for index in kept]
-    batch.ids = [batch.ids[index] for index in kept]
-    batch.size = sum(map(len, batch.values))
-
-
-def _seconds(time: Any, arrived: float) -> float:
-    try:
-        seconds = epoch_seconds(time)
-    except (ValueError, OverflowError):
-        seconds = None
-    return arrived if seconds is None else seconds
+    batch.keep([index not in reasons for index in range(len(batch))])

@@ -17,7 +17,7 @@ import orjson
 from confluent_kafka import Producer
 
 from benchmarks.processes import cpu_seconds
-from logweir.record import epoch_seconds, rfc3339
+from logweir.times import epoch_seconds, rfc3339
 from operators.rate_limit import Limit
 from tests.flowing import Positions, Running, write_flow
 from tests.scenarios import new_name

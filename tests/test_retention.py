@@ -39,21 +39,16 @@ def test_expiry() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"),
+    ("own", "seconds"),
     [
-        ("2026-01-01T00:00:00.500Z", NOW + 0.5),
-        ("2025-01-01T00:00:00+02:00", 1_735_682_400.0),
-        (1_735_689_600_000, 1_735_689_600.0),
-        ("2026-01-01T23:00:00Z", NOW + 23 * 3600),
-        ("2026-01-03T00:00:00Z", NOW),
-        ("9999-12-31T23:59:59Z", NOW),
-        ("1970-01-01T00:00:00Z", NOW),
-        ("0001-01-01T00:00:00", NOW),
-        ("yesterday", NOW),
-        (None, NOW),
-        ({}, NOW),
+        (NOW + 0.5, NOW + 0.5),
+        (1_735_682_400.0, 1_735_682_400.0),
+        (NOW + 23 * 3600, NOW + 23 * 3600),
+        (NOW + 48 * 3600, NOW),
+        (253_402_300_799.0, NOW),
+        (1.0, NOW),
     ],
 )
-def test_whose_time(value: Any, seconds: float) -> None:
-    """A record's own time counts, unless a clock must have been wrong: then the time of its arrival does."""
-    assert event_time(value, NOW) == seconds
+def test_whose_time(own: float, seconds: float) -> None:
+    """A record's own time counts, unless a clock must have been wrong: then the time of its writing does."""
+    assert event_time(own, NOW) == seconds

@@ -11,8 +11,8 @@ from flows.compaction.execute import ERASED, EXPIRED, expired_of
 from flows.compaction.files import Partition
 from flows.compaction.rewrite import read
 from flows.compaction.view import View
-from logweir.record import rfc3339
 from logweir.retention import FOREVER, days_of
+from logweir.times import rfc3339
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from logweir.record import epoch_seconds
+from logweir.times import epoch_seconds
 
 _GAUGES = {
     "records": ("records", "Records in the archive, by retention class."),

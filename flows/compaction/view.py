@@ -22,7 +22,7 @@ from flows.compaction.files import Partition, TableFile, partition_of
 from logweir import __version__
 from logweir.archive_table import open_table
 from logweir.errors import LogweirError
-from logweir.record import rfc3339
+from logweir.times import rfc3339
 from sinks.archive_objects import Objects, objects_of
 from sinks.archive_stores import PATIENCE, Store
 

@@ -19,7 +19,7 @@ from flows.compaction.vacuum import vacuum
 from flows.retention_commands import classes_of
 from logweir.events import Events
 from logweir.memory import give_back
-from logweir.record import rfc3339
+from logweir.times import rfc3339
 
 _ISSUES = 5
 """Told of one worker at a time."""

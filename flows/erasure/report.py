@@ -9,7 +9,7 @@ from flows.compaction.figures import length
 from flows.config import Flow
 from flows.erasure.erase import Erasure
 from flows.sources.kafka import Kafka
-from logweir.record import rfc3339
+from logweir.times import rfc3339
 from logweir.units import format_bytes
 
 

@@ -20,9 +20,10 @@ from flows.search.newest import Row
 from flows.search.query import Query, values_needed
 from logweir.batch import Batch
 from logweir.errors import LogweirError
-from logweir.record import LEVELS, LevelTable, epoch_seconds, rfc3339
+from logweir.record import LEVELS, LevelTable
 from logweir.retention import EARLIEST_SECONDS, expires
 from logweir.settings import nearest
+from logweir.times import epoch_seconds, rfc3339
 from logweir.units import parse_duration
 from operators.decode import Decoder
 from operators.projection import Projection
@@ -126,7 +127,7 @@ class Lines:
         self._decode(batch)
         lines = [row.raw.decode(errors="replace") for row in rows]
         for at, record in zip(batch.offsets, batch.records, strict=True):
-            lines[at] = self._pretty.line(record, rows[at].key.moment / 1e6)
+            lines[at] = self._pretty.line(record, rfc3339(rows[at].key.moment / 1e6))
         if self._kept:
             held = self._held(rows)
             lines = [

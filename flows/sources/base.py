@@ -41,8 +41,6 @@ class SourceContext:
     """Asks the supervisor for a graceful restart, such as when a topic has grown."""
     group: str = ""
     """The consumer group of this dataflow."""
-    timed: bool = False
-    """Whether a step asks when each record was written."""
 
 
 class SourceSettings(StrictModel):

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from flows.sources.base import RecordSource, SourceContext, SourcePartition, SourceSettings
 from flows.sources.samples import templates
 from logweir.batch import Batch
-from logweir.record import epoch_seconds, rfc3339
+from logweir.times import epoch_seconds, rfc3339
 
 _PACE_WAIT = timedelta(milliseconds=20)
 _BLOCK = 4096

@@ -78,5 +78,4 @@ class Kafka(SourceSettings):
             start,
             context,
             discover_interval=self.discover_interval,
-            timed=self.layout().wrap,
         )

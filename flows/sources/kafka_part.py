@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, Protocol
 
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
+from confluent_kafka import Message
 
 from flows.sources.base import SourceContext, SourcePartition
 from logweir.batch import Account, Batch
+from logweir.times import written_seconds
 
 _RARE_SECONDS = 0.05
 """How long a turn that comes seldom waits for a fetch on its way, before it has all there is."""
-_LAST_MILLIS = 253_402_300_799_000
-"""The end of the year 9999, and of what a calendar knows."""
 TOMBSTONE = "tombstone"
 
 # Of a record none of these is None, whatever their types say; mapped over a poll they cost no Python frame.
 _OFFSET: Callable[[Any], int] = Message.offset  # type: ignore[assignment]
 _VALUE: Callable[[Any], Any] = Message.value
+_MILLIS = itemgetter(1)
+"""Of a message's kind of timestamp and its milliseconds; where it has none, these are not above zero."""
 
 
 class Reader(Protocol):
@@ -44,6 +47,29 @@ class Reader(Protocol):
         """Commit the positions that were noted."""
 
 
+class Messages:
+    """The origin of a batch: the messages of one poll of one partition, by their offsets.
+
+    Args:
+        messages: In ascending order.
+    """
+
+    __slots__ = ("_messages", "_read_at")
+    noted = True
+
+    def __init__(self, messages: list[Message]) -> None:
+        self._messages = messages
+        self._read_at = time.time()
+
+    def written(self, offsets: Sequence[int]) -> Sequence[float]:
+        """Return the timestamps of the messages of these offsets, which are among them, in epoch seconds."""
+        messages = self._messages
+        if len(offsets) < len(messages):
+            by_offset = dict(zip(map(_OFFSET, messages), messages, strict=True))
+            messages = list(map(by_offset.__getitem__, offsets))
+        return written_seconds(list(map(_MILLIS, map(Message.timestamp, messages))), self._read_at)
+
+
 class KafkaPart(SourcePartition):
     """One topic-partition."""
 
@@ -54,15 +80,12 @@ class KafkaPart(SourcePartition):
         number: int,
         position: int | None,
         context: SourceContext,
-        *,
-        timed: bool,
     ) -> None:
         super().__init__(context)
         self._reader = reader
         self.key = (topic, number)
         self.position = position
         """The next offset to read; None until the brokers were asked."""
-        self._timed = timed
         self._ready: list[Batch] = []
         self._gaps = 0
         self._turns = 0
@@ -88,15 +111,7 @@ class KafkaPart(SourcePartition):
             offsets = [offset for offset, value in zip(offsets, values, strict=True) if value is not None]
             messages = [message for message in messages if message.value() is not None]
             values = [value for value in values if value is not None]
-        written = _written(messages[0]) if messages else 0.0
-        batch = Batch(topic, number, values, offsets, account, written)
-        if written:
-            batch.written = (written, _written(messages[-1]) or written)
-        if self._timed or self.context.timed:
-            batch.times = [
-                millis / 1000 if kind != TIMESTAMP_NOT_AVAILABLE and 0 < millis < _LAST_MILLIS else batch.arrived
-                for kind, millis in map(Message.timestamp, messages)
-            ]
+        batch = Batch(topic, number, values, offsets, account, Messages(messages))
         self._ready.append(batch)
         self._reader.buffered += batch.size
 
@@ -180,9 +195,3 @@ class KafkaPart(SourcePartition):
             self._reader.recorded(self.key, self._recorded)
             self._recorded = None
             self._reader.commit()
-
-
-def _written(message: Message) -> float:
-    """Return when a record was written, in epoch seconds; zero where its producer gave no time, or none that can be."""
-    kind, millis = message.timestamp()
-    return millis / 1000 if kind != TIMESTAMP_NOT_AVAILABLE and 0 < millis < _LAST_MILLIS else 0.0

@@ -56,7 +56,6 @@ class KafkaSource(RecordSource):
         start: Where to begin without any recorded position.
         context: The flow that runs it.
         discover_interval: Seconds between looks for new partitions; zero for never.
-        timed: Give each record's time too, for formats that have no timestamp.
     """
 
     def __init__(
@@ -67,14 +66,12 @@ class KafkaSource(RecordSource):
         context: SourceContext,
         *,
         discover_interval: float = 30.0,
-        timed: bool = False,
     ) -> None:
         self._settings = settings
         self._topics = list(topics)
         self._start = start
         self._context = context
         self._discover_interval = discover_interval
-        self._timed = timed
         self._reader: _Reader | None = None
         self._counts: dict[str, int] = {}
 
@@ -95,7 +92,7 @@ class KafkaSource(RecordSource):
         """Return one partition, to be read from its recorded position."""
         del step_id
         topic, _, number = for_part.removesuffix("]").rpartition("[")
-        return KafkaPart(self._open(), topic, int(number), resume_state, self._context, timed=self._timed)
+        return KafkaPart(self._open(), topic, int(number), resume_state, self._context)
 
     def partitions(self) -> int:
         """Return how many partitions the topics had when they were first asked for."""

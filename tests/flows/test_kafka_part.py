@@ -33,7 +33,7 @@ class Reader:
 def part(position: int) -> KafkaPart:
     """Return a partition that stands there."""
     context = SourceContext(Events(), lambda: 1 << 30, lambda _count: None)
-    return KafkaPart(Reader(), "logs", 0, position, context, timed=False)
+    return KafkaPart(Reader(), "logs", 0, position, context)
 
 
 def test_a_topic_made_anew_is_marked_where_it_begins() -> None:

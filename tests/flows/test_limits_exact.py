@@ -21,7 +21,7 @@ from flows.limiting import Place as Seat
 from flows.limiting import limited
 from flows.sampling import SamplerSet
 from logweir.batch import Batch
-from logweir.record import rfc3339
+from logweir.times import rfc3339
 from operators.decode import Decoder
 from operators.formats import LOGWEIR
 from operators.limiters import Limiters
@@ -85,7 +85,7 @@ def run(
         name, batch = item
         decode(batch)
         batch = decided.filter(batch)
-        return name, limiters[name].ask(batch, name, START + SPAN) or batch
+        return name, limiters[name].ask(batch, name) or batch
 
     def settle(item: tuple[str, Any]) -> list[Batch]:
         name, answer = item

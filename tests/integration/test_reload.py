@@ -11,7 +11,7 @@ import orjson
 import pytest
 from confluent_kafka import Producer
 
-from logweir.record import rfc3339
+from logweir.times import rfc3339
 from tests.feeding import Feed
 from tests.flowing import Running, write_flow
 from tests.reloading import Changing, under_load

@@ -15,7 +15,7 @@ import pytest
 import xxhash
 from confluent_kafka import Producer
 
-from logweir.record import rfc3339
+from logweir.times import rfc3339
 from operators.dynamic_sample import DynamicState
 from tests.feeding import read_topic
 from tests.flowing import Running, twice, write_flow

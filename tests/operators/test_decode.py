@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logweir.batch import Batch
+from logweir.batch import Batch, ReadAt
 from operators.decode import Decoder
 from operators.formats import FORMATS, LOGWEIR, configured
 from operators.projection import Projection
@@ -283,7 +283,7 @@ class TestFormats:
 
     def test_text(self) -> None:
         """Each line becomes a record with the line as message and the time it was written; bad UTF-8 is rejected."""
-        batch = Batch("t", 0, [b'\xef\xbb\xbfsay "hi"\ttab', b"\xff"], range(2), arrived=1_700_000_000.0)
+        batch = Batch("t", 0, [b'\xef\xbb\xbfsay "hi"\ttab', b"\xff"], range(2), origin=ReadAt(1_700_000_000.0))
         Decoder(Projection(["message"], FORMATS["text"]))(batch)
         assert [orjson.loads(value) for value in batch.values] == [
             {"message": 'say "hi"\ttab', "timestamp": "2023-11-14T22:13:20.000Z"}

@@ -53,7 +53,7 @@ class Asking:
     def about(self, batch: Batch) -> Question:
         """Return the question about a batch."""
         self._decode(batch)
-        question = self.limiters.ask(self._rules.filter(batch), "0000", NOW)
+        question = self.limiters.ask(self._rules.filter(batch), "0000")
         assert question is not None
         return question
 

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timedelta, timezone
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logweir.record import rfc3339
 from operators.limiter_keys import OTHER_KEYS
 from operators.limiter_state import Suppressed
 from operators.rate_limit import (
@@ -15,7 +13,6 @@ from operators.rate_limit import (
     OVER_WINDOWS,
     Limit,
     RateState,
-    whole_seconds,
 )
 from operators.watermark import IDLE_SECONDS
 from tests.limits import reference
@@ -182,38 +179,3 @@ def test_what_open_windows_have_dropped_is_told_once() -> None:
     assert windows.told() == []
     assert windows.take("a", START, 1) == 0
     assert windows.told() == [Suppressed("a", START, 1, 1, part=1)]
-
-
-class TestTimes:
-    def test_of_every_spelling(self) -> None:
-        """RFC 3339 in any zone and epoch numbers of any unit are the same second."""
-        now = START + 5.0
-        zoned = datetime.fromtimestamp(now, timezone(timedelta(hours=2))).isoformat()
-        spelt = [rfc3339(now), zoned, now, int(now * 1000), str(int(now))]
-        assert whole_seconds(spelt, None, 60, now) == [START + 5] * 5
-
-    def test_far_from_when_they_were_written(self) -> None:
-        """A clock that is wrong, or no time at all, counts as when the record was written."""
-        written = (START + 100.0, START + 101.0)
-        times = [
-            rfc3339(START + 100),
-            rfc3339(START),
-            rfc3339(START + 900),
-            None,
-            "soon",
-            {"a": 1},
-            rfc3339(START + 45),
-        ]
-        expected = [START + 100, START + 100, START + 100, START + 100, START + 100, START + 100, START + 45]
-        assert whole_seconds(times, written, 60, START + 101) == expected
-
-    def test_old_records_of_a_file(self) -> None:
-        """Where nothing tells when records were written, the past is believed, and the future isn't."""
-        times = [rfc3339(START - 10**6), rfc3339(START + 10**6)]
-        assert whole_seconds(times, None, 60, START) == [START - 10**6, START]
-
-    @given(st.lists(st.one_of(st.text(max_size=30), st.integers(), st.floats(), st.none(), st.booleans()), max_size=20))
-    def test_of_anything(self, times: list[object]) -> None:
-        """Whatever stands there, the second is one that can be believed."""
-        written = (START + 0.0, START + 10.0)
-        assert all(START - 60 <= each <= START + 70 for each in whole_seconds(times, written, 60, START + 10.0))

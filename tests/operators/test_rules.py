@@ -131,7 +131,7 @@ def test_filter() -> None:
     assert result.records == [batch.records[1], batch.records[3]]
     assert result.account is batch.account
     assert result.account.dropped == {"a": 2, "b": 1}
-    assert (result.topic, result.partition, result.arrived) == (batch.topic, batch.partition, batch.arrived)
+    assert (result.topic, result.partition, result.origin) == (batch.topic, batch.partition, batch.origin)
     assert result.account.read == len(result) + sum(result.account.dropped.values())
 
 

@@ -9,12 +9,10 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-import pytest
-
 from flows.limiting import LimiterStep, Place
 from flows.sampling import SamplerSet, SampleStep
-from logweir.batch import Batch
-from logweir.record import rfc3339
+from logweir.batch import Batch, ReadAt
+from logweir.times import rfc3339
 from operators.annotate import OWN_SAMPLING, UNTOLD
 from operators.decode import Decoder
 from operators.formats import LOGWEIR
@@ -22,7 +20,7 @@ from operators.limiters import Item, Limiters, Question, spread
 from operators.projection import Projection
 from operators.rules import compile_rules, fields_of
 from operators.sampling import Asked as Asks
-from operators.sampling import Sampled, Samples, seconds_of
+from operators.sampling import Sampled, Samples
 from operators.summaries import Summary
 from tests.operators.rule_support import RULES
 
@@ -47,10 +45,10 @@ class Asked:
     def __call__(self, records: list[dict[str, Any]], *, partition: int = 0, offset: int = 0) -> Batch:
         """Return what passes of some records."""
         values = [json.dumps(record, separators=(",", ":")).encode() for record in records]
-        batch = Batch("logs", partition, values, range(offset, offset + len(values)), arrived=START)
+        batch = Batch("logs", partition, values, range(offset, offset + len(values)), origin=ReadAt(START))
         self._decode(batch)
         batch = self._rules.filter(batch)
-        question = self._limiters.ask(batch, "0000", START + 10_000)
+        question = self._limiters.ask(batch, "0000")
         if question is None:
             return batch
         if question.partition not in self._samplers:
@@ -243,26 +241,3 @@ class TestChanges:
         again = self.step({3: SAMPLE}, resume=recorded)
         assert again.snapshot() == recorded
         assert set(self.ask(again, 1, 11, number=3)) == {0.5}
-
-
-class TestTimes:
-    def test_by_each_record_alone(self) -> None:
-        """A time is believed near the record's own time of writing, else that counts; neighbours play no part."""
-        written = [START + 0.5, START + 100.5, START + 200.5, START + 300.5, START + 400.5]
-        times = [rfc3339(START), rfc3339(START), None, (START + 290) * 1000, rfc3339(START + 450.25)]
-        expected = [START, START + 100, START + 200, START + 290, START + 450]
-        assert list(seconds_of(times, written, 60, 0)) == expected
-        alone = [seconds_of([time], [moment], 60, 0)[0] for time, moment in zip(times, written, strict=True)]
-        assert alone == expected
-
-    def test_of_what_was_not_written_to_a_topic(self) -> None:
-        """Without a time of writing the record's own counts, and without that the time of arrival."""
-        assert list(seconds_of([rfc3339(START), None], [], 60, 5.0)) == [START, 5]
-        assert list(seconds_of([rfc3339(START), rfc3339(START + 0.9)], [], 60, 5.0)) == [START, START]
-
-    @pytest.mark.parametrize("odd", ["", "Z", "soonZ", "2026-01-01T00:00:00+01:00Z", 1e19, True, [1], "9" * 30])
-    def test_of_anything(self, odd: Any) -> None:
-        """What is no time counts as when it was written, whatever its neighbours are."""
-        plain = rfc3339(START)
-        together = list(seconds_of([plain, odd], [START, START], 60, 5.0))
-        assert together == [START, *seconds_of([odd], [START], 60, 5.0)] == [START, START]

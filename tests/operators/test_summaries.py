@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from logweir.record import LevelTable, epoch_seconds
+from logweir.record import LevelTable
+from logweir.times import epoch_seconds
 from operators.decode import Decoder
 from operators.formats import ECS, FORMATS, LOGWEIR, OTEL, Format, configured
 from operators.limiter_keys import OTHER_KEYS

@@ -54,7 +54,7 @@ class Writer:
     def batch(self, values: Sequence[bytes], offset: int = 0, topic: str = "logs", partition: int = 0) -> Batch:
         """Return records as decode leaves them."""
         offsets = range(offset, offset + len(values))
-        batch = Batch(topic, partition, list(values), offsets, arrived=time.time())
+        batch = Batch(topic, partition, list(values), offsets)
         Decoder(self.projection)(batch)
         self.flight.add(batch.account.read_bytes)
         return batch

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from logweir.batch import Batch
+from logweir.batch import Batch, ReadAt
 from logweir.events import Events
 from operators.decode import Decoder
 from operators.formats import LOGWEIR, Format
@@ -61,7 +61,7 @@ class Engine:
 
     def batch(self, *values: bytes) -> Batch:
         """Return the next records as decode leaves them."""
-        batch = Batch("logs", 0, list(values), range(self._offset, self._offset + len(values)), arrived=time.time())
+        batch = Batch("logs", 0, list(values), range(self._offset, self._offset + len(values)))
         self._offset += len(values)
         Decoder(self.projection)(batch)
         assert not batch.account.rejected
@@ -70,13 +70,13 @@ class Engine:
     def records(self, *values: bytes) -> Records:
         """Return the columns of a request."""
         batch = self.batch(*values)
-        return Records(batch.values, batch.ids, batch.records, batch.arrived)
+        return Records.of(batch, written=self.destination.limits.written)
 
     def encoded(self, *values: bytes) -> list[bytes]:
         """Return the pieces of records, which are not sent."""
-        batch = Batch("logs", 0, list(values), range(len(values)), arrived=time.time())
+        batch = Batch("logs", 0, list(values), range(len(values)))
         Decoder(self.projection)(batch)
-        return self.destination.encode(Records(batch.values, batch.ids, batch.records, batch.arrived))
+        return self.destination.encode(Records.of(batch, written=self.destination.limits.written))
 
     def request_size(self, *values: bytes) -> int:
         """Return the size of a request of these records."""
@@ -149,7 +149,7 @@ class Encoder:
             projection = Projection(settings.fields(), layout)
             self.made[name] = projection, settings.open(projection.getter, None)
         projection, taker = self.made[name]
-        batch = Batch("logs", 0, list(values), range(len(values)), arrived=self._arrived)
+        batch = Batch("logs", 0, list(values), range(len(values)), origin=ReadAt(self._arrived))
         Decoder(projection)(batch)
         assert not batch.account.rejected
-        return taker.encode(Records(batch.values, batch.ids, batch.records, self._arrived))
+        return taker.encode(Records.of(batch, written=taker.limits.written))

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from logweir.batch import Batch
+from logweir.batch import Batch, ReadAt
 from operators.decode import Decoder
 from operators.formats import LOGWEIR
 from operators.projection import Projection
@@ -34,7 +34,7 @@ def destination(**changes: Any) -> ElasticsearchDestination:
 
 def decoded(values: Sequence[bytes], start: int = 0, topic: str = "logs") -> Batch:
     """Return a batch as decode leaves it."""
-    batch = Batch(topic, 0, list(values), range(start, start + len(values)), arrived=ARRIVED)
+    batch = Batch(topic, 0, list(values), range(start, start + len(values)), origin=ReadAt(ARRIVED))
     Decoder(PROJECTION)(batch)
     return batch
 
@@ -43,4 +43,4 @@ def records(*values: bytes, ids: Sequence[str] | None = None) -> Records:
     """Return the columns of a request."""
     batch = decoded(values)
     assert not batch.account.rejected
-    return Records(batch.values, list(ids) if ids is not None else batch.ids, batch.records, batch.arrived)
+    return Records(batch.values, list(ids) if ids is not None else batch.ids, batch.records, batch.times)

@@ -23,6 +23,7 @@ from flows.sources.generate import batch as generated
 from logweir.archive_table import MADE, application, columns
 from logweir.errors import DestinationError
 from logweir.retention import event_time
+from logweir.times import epoch_seconds, rfc3339
 from sinks.archive import ArchiveDestination
 from sinks.archive_columns import moments, texts
 from sinks.archive_files import files
@@ -89,20 +90,23 @@ class TestRows:
         assert rows(tmp_path / "a")["offset"].to_list() == [0, 2]
 
     def test_whose_time(self) -> None:
-        """A batch of timestamps is read as each of them alone."""
-        arrived = 1_767_225_600.0
-        odd: list[Any] = [
-            "1970-01-01T00:00:00Z",
-            "9999-01-01T00:00:00Z",
-            None,
-            1_767_225_600_123,
-            "2026-01-01T00:00:00+02:00",
-            {},
-        ]
+        """A row's time is its record's own, unless that can't be true: each by when it was written itself."""
+        day = 1_767_225_600.0
+        odd = ["1970-01-02T00:00:00Z", "9999-01-01T00:00:00Z", "2025-12-31T22:00:00Z", "2026-01-01T00:00:00.123456789Z"]
         good = ["2026-01-01T00:00:00Z", "2025-06-01T00:00:00.123456Z", "2026-01-01T23:00:00.5Z"]
-        for values in (odd, good, [*good, "2026-01-01"], [None], ["2026-01-01T00:00:00"]):
-            seconds = [each.timestamp() for each in moments(list(values), arrived).to_pylist()]
-            assert seconds == pytest.approx([event_time(value, arrived) for value in values], abs=1e-6)
+        for times in (odd, good, odd + good):
+            written = [day + 100 * each for each in range(len(times))]
+            found = [each.timestamp() for each in moments(times, written).to_pylist()]
+            own = [epoch_seconds(each) or 0.0 for each in times]
+            assert found == pytest.approx([event_time(*each) for each in zip(own, written, strict=True)], abs=2e-6)
+
+    def test_a_poll_that_spans_days(self) -> None:
+        """Right times of a backlog stay, though one poll spans many days; a wrong one is by its own writing."""
+        written = [1_767_225_600.0 + 86_400 * each for each in range(10)]
+        times = [rfc3339(each) for each in written]
+        assert [each.timestamp() for each in moments(times, written).to_pylist()] == written
+        times[3] = rfc3339(written[9])
+        assert [each.timestamp() for each in moments(times, written).to_pylist()] == written
 
     def test_texts(self) -> None:
         """Text stays as it is, but for halves of characters; what is none becomes JSON."""

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from logweir.times import all_utc, is_utc
 from operators.formats import ECS, LOGWEIR, Format
 from operators.projection import Projection
-from sinks.columns import Columns, all_utc, are_plain, enclosed, is_utc, joined, within
+from sinks.columns import Columns, are_plain, enclosed, joined, within
 from sinks.trace import packed
 
 FIELDS = ("level", "trace.traceId", "message", "trace.spanId", "context.service", "context.host")
@@ -61,7 +62,7 @@ class TestColumns:
 class TestTimes:
     @given(st.lists(TIMES, min_size=1, max_size=5))
     def test_all_are_utc_if_each_is(self, times: list[Any]) -> None:
-        """A column is of times in UTC exactly if each of its values is, whatever stands beside it."""
+        """A column is of times in UTC from 1970 on exactly if each of its values is, whatever stands beside it."""
         assert all_utc(times) == all(map(_utc, times)) == all(map(is_utc, times))
 
 
@@ -99,6 +100,6 @@ def _utc(time: Any) -> bool:
         r"(\d{4}-\d\d-\d\d)T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?Z", time, re.ASCII
     )
     try:
-        return bool(match and date.fromisoformat(match[1]))
+        return bool(match and date.fromisoformat(match[1]) >= date(1970, 1, 1))
     except ValueError:
         return False

@@ -37,7 +37,7 @@ def records(*given: Any) -> Records:
         "t", 0, [each if isinstance(each, bytes) else orjson.dumps(each) for each in given], range(len(given))
     )
     Decoder(PROJECTION)(batch)
-    return Records(batch.values, batch.ids, batch.records, arrived=0.0)
+    return Records.of(batch)
 
 
 def lines(*given: Any, colours: bool = False) -> str:
@@ -57,7 +57,8 @@ def test_a_line_for_people() -> None:
 def test_errors_are_indented() -> None:
     """An error's name, message and stack follow below the line; what the stack repeats is written once."""
     error = {"name": "KeyError", "message": "'x'", "stack": "KeyError: 'x'\n\tat f (a.js:1)\n"}
-    assert lines({"level": "error", "message": "Broken", "error": error}).splitlines() == [
+    record = {"timestamp": "2026-01-01T00:00:00Z", "level": "error", "message": "Broken", "error": error}
+    assert lines(record).splitlines() == [
         "00:00:00.000 ERROR -               Broken",
         "    KeyError: 'x'",
         "        at f (a.js:1)",

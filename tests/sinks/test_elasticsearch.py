@@ -14,10 +14,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
+from logweir.batch import Batch, ReadAt
+from operators.decode import UNREAD_TIME, Decoder
+from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Records, Retry, TooLarge
 from sinks.elasticsearch_answers import read_answer
 from sinks.http import Response
-from tests.sinks.elasticsearch_support import configured, destination, records
+from tests.sinks.elasticsearch_support import ARRIVED, PROJECTION, configured, destination, records
 
 PLAIN = b'{"id":"1","timestamp":"2026-11-01T10:00:00.000Z","message":"m"}'
 
@@ -80,7 +82,7 @@ class TestEncode:
     def test_plain_records_take_the_fast_path(self) -> None:
         """What most applications log is sent as its own bytes behind a timestamp."""
         taker = destination()
-        with patch("sinks.elasticsearch._document", side_effect=AssertionError):
+        with patch("sinks.elasticsearch.ElasticsearchDestination._document", side_effect=AssertionError):
             (piece,) = taker.encode(records(PLAIN))
         assert piece == b'{"create":{"_id":"1"}}\n{"@timestamp":"2026-11-01T10:00:00.000Z",' + PLAIN[1:]
 
@@ -136,11 +138,14 @@ class TestIndex:
     def test_a_record_without_a_time_goes_to_the_day_it_arrives(self) -> None:
         """The index of a record without a usable time changes at midnight, though nothing else does."""
         taker = destination(index="logs-%d")
-        some = records(b'{"timestamp":"no time"}', b"{}", b'{"timestamp":"2026-01-01T00:00:00Z"}')
+        values = [b'{"timestamp":"no time"}', b"{}", b'{"timestamp":"2026-01-01T00:00:00Z"}']
         days = []
         for day in range(2):
-            some.arrived += day * 86400
-            days.append([json.loads(piece.split(b"\n")[0])["create"]["_index"] for piece in taker.encode(some)])
+            batch = Batch("logs", 0, list(values), range(3), origin=ReadAt(ARRIVED + day * 86400))
+            Decoder(PROJECTION)(batch)
+            pieces = taker.encode(Records.of(batch))
+            days.append([json.loads(piece.split(b"\n")[0])["create"]["_index"] for piece in pieces])
+            assert batch.account.notices == {UNREAD_TIME: 1}
         assert days == [["logs-21", "logs-21", "logs-01"], ["logs-22", "logs-22", "logs-01"]]
 
     def test_names_of_indexes_are_remembered_up_to_a_bound(self) -> None:

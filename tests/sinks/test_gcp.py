@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from logweir.batch import Batch, ReadAt
+from operators.decode import Decoder
 from operators.formats import LOGWEIR
 from operators.projection import Projection
 from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Records, Retry, TooLarge
@@ -46,8 +48,10 @@ def entries(*values: bytes, ids: list[str] | None = None, **changes: Any) -> lis
     settings = configured(**changes)
     projection = Projection(settings.fields(), LOGWEIR)
     taker = GcpDestination(settings, projection.getter)
-    rows = [projection.build(json.loads(value)) for value in values]
-    columns = Records(list(values), ids or [str(number) for number in range(len(values))], rows, 1_790_000_000.0)
+    batch = Batch("logs", 0, list(values), range(len(values)), origin=ReadAt(1_790_000_000.0))
+    Decoder(projection)(batch)
+    batch.ids = ids or [str(number) for number in range(len(values))]
+    columns = Records.of(batch)
     found: list[dict[str, Any]] = json.loads(taker.frame(taker.encode(columns)))["entries"]
     taker.close()
     return found

@@ -43,9 +43,9 @@ def ask(settings: CommonDestination, way: Way, **record: Any) -> Probed:
             return destination.probe()
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         value = orjson.dumps({"id": "1", "timestamp": moment, "message": "m", **record})
-        batch = Batch("logs", 0, [value], range(1), arrived=time.time())
+        batch = Batch("logs", 0, [value], range(1))
         Decoder(projection)(batch)
-        body = destination.frame(destination.encode(Records(batch.values, batch.ids, batch.records, batch.arrived)))
+        body = destination.frame(destination.encode(Records.of(batch, written=destination.limits.written)))
         return probed(destination.send(compress(body, destination.compression), 1))
     finally:
         destination.close()

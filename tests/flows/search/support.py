@@ -23,7 +23,7 @@ SERVICES = ("shop", "pay", "ship")
 
 def record(number: int, seconds: float, **fields: Any) -> bytes:
     """Return a record of this number and time."""
-    from logweir.record import rfc3339
+    from logweir.times import rfc3339
 
     return json.dumps({"id": f"r{number}", "timestamp": rfc3339(seconds), **fields}).encode()
 

@@ -23,7 +23,7 @@ from flows.search.answer import Search
 from flows.search.query import Query
 from logweir.archive_table import PARTITIONED_BY
 from logweir.errors import LogweirError
-from logweir.record import epoch_seconds
+from logweir.times import epoch_seconds
 from tests.flows.search.support import DAY, NOW, archive, find, made, number, printed, record
 from tests.sinks.archive_support import configured, writer
 

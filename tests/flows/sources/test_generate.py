@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from flows.sources.generate import Generate, Generator, Pace, batch, records
 from flows.sources.samples import ENVIRONMENT_SHARES, LEVEL_SHARES
 from logweir.batch import Batch
-from logweir.record import epoch_seconds
+from logweir.times import epoch_seconds
 from operators.decode import Decoder
 from operators.formats import LOGWEIR
 from operators.projection import Projection

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -309,8 +310,7 @@ class Delivery:
             self._dead_letter(request, outcome.rejected)
         again = set(outcome.retry)
         taken = [index for index in range(len(request)) if index not in outcome.rejected and index not in again]
-        if taken:
-            self._delivered(request, taken, outcome.duplicates)
+        self._delivered(request, taken, outcome.duplicates)
         rest = request.pick(outcome.retry)
         if not (outcome.reason or outcome.issue):
             rest.attempt = 0
@@ -344,9 +344,7 @@ class Delivery:
         """Dead-letter records, and count them by cause."""
         if not self._insist("dead letters", lambda: self._dead_letters.write(letters)):
             return
-        causes: dict[str, int] = {}
-        for letter in letters:
-            causes[letter.cause] = causes.get(letter.cause, 0) + 1
+        causes = Counter(letter.cause for letter in letters)
         with self._changed:
             self.ledger.dead_lettered.update(causes)
             self.stats.failed += len(letters)

@@ -25,7 +25,7 @@ class Account:
     It travels with its batch, also when no record is left, so that the sink's ledger is exact.
     """
 
-    __slots__ = ("dropped", "gaps", "made", "notices", "read", "read_bytes", "redacted", "rejected")
+    __slots__ = ("dropped", "gaps", "levels_noted", "made", "notices", "read", "read_bytes", "redacted", "rejected")
 
     def __init__(self, read: int = 0, read_bytes: int = 0) -> None:
         self.read = read
@@ -38,6 +38,8 @@ class Account:
         """Offsets that the source could not read because they no longer exist; never part of `read`."""
         self.notices: dict[str, int] = {}
         """Records by what was done to them, or could not be, without a drop."""
+        self.levels_noted = False
+        """Whether a step has counted the records whose level is not known, which are counted once."""
         self.redacted: dict[str, int] = {}
         """Records in which something was hidden, by the field or pattern; one counts once for each of its names."""
 
@@ -62,7 +64,7 @@ class Account:
         twin.dropped = dict(self.dropped)
         twin.rejected = list(self.rejected)
         twin.gaps, twin.made = self.gaps, self.made
-        twin.notices = dict(self.notices)
+        twin.notices, twin.levels_noted = dict(self.notices), self.levels_noted
         twin.redacted = dict(self.redacted)
         return twin
 

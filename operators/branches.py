@@ -12,6 +12,7 @@ from typing import Any
 import xxhash
 
 from logweir.errors import LogweirError
+from logweir.record import NO_TRACES
 from operators.patterns import FieldPatterns, with_flags
 from operators.projection import Getter, Projection
 from operators.rule_models import (
@@ -225,7 +226,7 @@ def _hashed(rule: SampleRule, projection: Projection, identify: Identify) -> Bra
                 data = key_bytes(value)
             else:
                 key = trace_id(record)
-                if type(key) is not str or not key:
+                if type(key) is not str or key in NO_TRACES:
                     key = identity if isinstance(identity, str) else identify(identity)
                 data = key.encode() if key.isascii() else key_bytes(key)
             return passed(record, identity) if digest(data, seed) < threshold else over(record, identity)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from logweir.record import LevelTable
+from logweir.record import LevelTable, says_no_level, trace_of
 from operators.branches import tests_of
 from operators.projection import Projection
 from operators.rule_models import (
@@ -144,7 +144,7 @@ def _unmet(rule: WhenRule, projection: Projection, record: Any) -> str:
 def _level_reason(rule: LevelRule, matched: bool, projection: Projection, record: Any) -> str:
     raw = projection.getter("level")(record)
     level = _normalised(raw, projection)
-    if raw is None:
+    if level is None and says_no_level(raw):
         return "it has no level"
     if level is None:
         return f"{_shown(raw)} is no level"
@@ -207,8 +207,8 @@ def _sample_reason(rule: SampleRule, projection: Projection, record: Any, identi
     if what:
         key = projection.getter(what)(record)
     if not isinstance(key, SCALARS):
-        trace_id = projection.getter("trace.traceId")(record)
-        key, what = (trace_id, "trace id") if isinstance(trace_id, str) and trace_id else (identity, "id")
+        trace_id = trace_of(projection.getter("trace.traceId")(record))
+        key, what = (identity, "id") if trace_id is None else (trace_id, "trace id")
     return f"outside the sample of {share}, by its {what} {_shown(key)}"
 
 

@@ -5,12 +5,12 @@ A format maps a logical path (design: the record) to the wire paths that may hol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from logweir.paths import keys_of
-from logweir.record import OTEL_LEVELS, PINO_LEVELS
+from logweir.record import OTEL_LEVELS, USUAL_LEVELS, LevelTable
 
 Path = tuple[str, ...]
 
@@ -32,8 +32,12 @@ class Format:
     places: Mapping[str, tuple[Alternative, ...]] = field(default_factory=dict)
     metadata: Callable[[str], tuple[Alternative, ...]] | None = None
     """Where `metadata.<name>` lives, when not under `metadata`."""
-    levels: Mapping[int, str] = field(default_factory=lambda: PINO_LEVELS)
+    levels: Mapping[int, str] = field(default_factory=lambda: USUAL_LEVELS)
     """What a numeric level means."""
+    level_text: Alternative | None = None
+    """Where a level is said in words, when `level` is a number."""
+    dotted: bool = False
+    """Whether each name with dots may be nested objects, or keys that hold the dots."""
     wrap: bool = False
     """The value isn't JSON: each line becomes the `message` of a record."""
 
@@ -44,7 +48,7 @@ class Format:
         head, _, rest = path.partition(".")
         if head == "metadata" and rest and self.metadata is not None:
             return self.metadata(rest)
-        return (Alternative(keys_of(path)),)
+        return _dotted(path) if self.dotted and not path.startswith("/") else (Alternative(keys_of(path)),)
 
 
 def _at(*paths: str, convert: Callable[[Any], Any] | None = None) -> tuple[Alternative, ...]:
@@ -52,13 +56,23 @@ def _at(*paths: str, convert: Callable[[Any], Any] | None = None) -> tuple[Alter
 
 
 def _dotted(*paths: str, convert: Callable[[Any], Any] | None = None) -> tuple[Alternative, ...]:
-    """Return each path both nested and as one key with dots in it: ECS loggers write either."""
-    both: list[Alternative] = []
-    for path in paths:
-        both.append(Alternative(tuple(path.split(".")), convert))
-        if "." in path:
-            both.append(Alternative((path,), convert))
-    return tuple(both)
+    """Return each path as nested objects and as keys with dots in it: ECS loggers write either, and both mixed."""
+    return tuple(Alternative(keys, convert) for path in paths for keys in _splits(path.split(".")))
+
+
+_MIXED = 5
+"""Levels; of a longer path only the two forms without a mixture are looked for."""
+
+
+def _splits(keys: Sequence[str]) -> list[Path]:
+    """Return all ways to write keys: each as one of its own, or some joined by dots."""
+    if len(keys) > _MIXED:
+        return [tuple(keys), (".".join(keys),)]
+    if len(keys) < 2:  # noqa: PLR2004
+        return [tuple(keys)]
+    return [(".".join(keys[:count]), *rest) for count in range(1, len(keys)) for rest in _splits(keys[count:])] + [
+        (".".join(keys),)
+    ]
 
 
 def _first(value: Any) -> Any:
@@ -93,6 +107,7 @@ ECS = Format(
         "user.ip": _dotted("client.ip", "source.ip"),
     },
     metadata=lambda name: _dotted(f"labels.{name}"),
+    dotted=True,
 )
 
 _NODE = {
@@ -141,12 +156,28 @@ def _attribute(*names: str) -> tuple[Alternative, ...]:
     return tuple(Alternative(("attributes",), pick(name)) for name in names)
 
 
+def _set(value: Any) -> Any:
+    """Return a value; None for zero, by which protobuf says that a field is not set."""
+    return None if value in (0, "0", "") else value
+
+
+_SEVERITIES = LevelTable(OTEL_LEVELS)
+_SEVERITY_TEXT = Alternative(("severityText",))
+
+
+def _severity_number(value: Any) -> Any:
+    """Return a SeverityNumber, or its name; None for what is none, so that the text decides."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return value if _SEVERITIES[value] is not None else None
+
+
 OTEL = Format(
     "otel",
     {
         "id": _attribute("log.record.uid"),
-        "timestamp": _at("timeUnixNano", "observedTimeUnixNano"),
-        "level": _at("severityNumber", "severityText"),
+        "timestamp": _at("timeUnixNano", "observedTimeUnixNano", convert=_set),
+        "level": (Alternative(("severityNumber",), _severity_number), _SEVERITY_TEXT),
         "category": _attribute("category", "event.name"),
         "message": _at("body", convert=_any_value),
         "context.service": _attribute("service.name"),
@@ -163,6 +194,7 @@ OTEL = Format(
     },
     metadata=_attribute,
     levels=OTEL_LEVELS,
+    level_text=_SEVERITY_TEXT,
 )
 
 TEXT = Format("text", wrap=True)

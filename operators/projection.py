@@ -45,8 +45,8 @@ class Projection:
         for path in sorted(asked - lists.keys()):
             for alternative in layout.wire(path):
                 # A level or an id that is a list or an object is none, and could not be looked up in a table.
-                scalar = path in {"level", "id"} and alternative.convert is None
-                _plant(self._tree, alternative.path, _SCALAR if scalar else Any)
+                kind = _SCALARS.get(path, Any) if alternative.convert is None else Any
+                _plant(self._tree, alternative.path, kind)
         members = {name for names in lists.values() for name in names} - self._tree.keys()
         self._tree.update(dict.fromkeys(members, Any))
         self._members = members
@@ -106,7 +106,9 @@ class Projection:
         return get
 
 
-_SCALAR = str | int | None
+_ID = str | int | None
+_LEVEL = str | int | float | None
+_SCALARS: dict[str, Leaf] = {"id": _ID, "level": _LEVEL}
 
 
 def _plant(tree: _Tree, path: tuple[str, ...], kind: Leaf) -> None:
@@ -133,9 +135,9 @@ def _within(tree: _Tree, other: _Tree) -> bool:
 
 
 def _leaf(value: Any, kind: Leaf) -> Any:
-    if kind is _SCALAR and (isinstance(value, bool) or not isinstance(value, str | int)):
-        return None
-    return value
+    if kind is Any:
+        return value
+    return value if isinstance(value, kind) and not isinstance(value, bool) else None
 
 
 def _attribute(key: str) -> str:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from logweir.record import PINO_LEVELS, LevelTable
+from logweir.record import USUAL_LEVELS, LevelTable
 from logweir.retention import days_of
 from operators.branches import tests_of
 from operators.projection import Getter
@@ -53,7 +53,7 @@ class Retention:
     """
 
     def __init__(
-        self, settings: Policies, getter: Callable[[str], Getter], levels: Mapping[int, str] = PINO_LEVELS
+        self, settings: Policies, getter: Callable[[str], Getter], levels: Mapping[int, str] = USUAL_LEVELS
     ) -> None:
         self.policies: Final = ranked(settings.asked)
         """By number. One number more stands for none of them."""

@@ -25,8 +25,8 @@ from itertools import groupby
 from operator import or_
 from typing import Any, Final
 
-from logweir.batch import Batch
-from logweir.record import LEVELS, LevelTable
+from logweir.batch import Account, Batch
+from logweir.record import LEVELS, UNKNOWN_LEVEL, LevelTable, says_no_level
 from operators.branches import LIMITERS_SHIFT, Step, always, compile_branches, settled
 from operators.decode import Identities
 from operators.explain import Verdict, verdict
@@ -126,9 +126,10 @@ class RuleSet:
         identities: Tells who a record is, when a rule asks for it before the final decode.
         projection: Reads the records' fields.
         first_limiter: The bit of the first limiter.
+        levels: The steps by level, which count records of unknown levels; None where no rule looks at levels.
     """
 
-    __slots__ = ("_first_limiter", "_identities", "_projection", "decide", "limiters", "rules")
+    __slots__ = ("_first_limiter", "_identities", "_levels", "_projection", "decide", "limiters", "rules")
 
     def __init__(
         self,
@@ -137,8 +138,10 @@ class RuleSet:
         identities: Identities,
         projection: Projection,
         first_limiter: int,
+        levels: _Steps | None,
     ) -> None:
         self.rules = rules
+        self._levels = levels
         self._first_limiter = first_limiter
         self.limiters = [rule for rule in rules if rule.stateful]
         """The rules that a later step asks; each has its bit in `Batch.limiters`."""
@@ -154,6 +157,8 @@ class RuleSet:
         code = settled(self.decide)
         if code is None:
             codes = list(map(self.decide, batch.records, batch.ids or range(len(batch))))
+            if self._levels is not None:
+                self._levels.note(batch.account)
         elif code < 0 and not batch.limiters:
             batch.limiters = [limiters_of(code)] * len(batch) if self.limiters else []
             return batch
@@ -201,8 +206,8 @@ def compile_rules(rules: Iterable[BaseRule], projection: Projection, first_limit
     """
     enabled = [rule for rule in rules if rule.enabled]
     identities = Identities(projection.layout)
-    decide = _Chain(enabled, projection, identities, first_limiter).decide()
-    return RuleSet(enabled, decide, identities, projection, first_limiter)
+    chain = _Chain(enabled, projection, identities, first_limiter)
+    return RuleSet(enabled, chain.decide(), identities, projection, first_limiter, chain.levels)
 
 
 class _Chain:
@@ -216,6 +221,7 @@ class _Chain:
         self._branches = compile_branches(rules, projection, identities, first_limiter)
         self._count = 0
         self._resume: list[Step] = []
+        self.levels: _Steps | None = None
 
     def decide(self) -> Step:
         if "level" not in fields_of(self._rules):
@@ -223,7 +229,8 @@ class _Chain:
         else:
             levels = LevelTable(self._projection.layout.levels)
             steps = {level: self._link(level) for level in (*LEVELS, None)}
-            first = _dispatch(self._projection.getter("level"), _Steps(levels, steps))
+            self.levels = _Steps(levels, steps)
+            first = _dispatch(self._projection.getter("level"), self.levels)
         return _trampoline(first, self._resume) if self._resume else first
 
     def _link(self, level: str | None) -> Step:
@@ -277,12 +284,25 @@ class _Steps(dict[Any, Step]):
         super().__init__({spelling: steps[level] for spelling, level in levels.items()})
         self._levels = levels
         self._steps = steps
+        self._unknown = 0
 
     def __missing__(self, value: Any) -> Step:
-        step = self._steps[self._levels[value]]
+        level = self._levels[value]
+        step = self._steps[level] if level is not None or says_no_level(value) else self._count
         if len(self) < self._CACHE_LIMIT:
             self[value] = step
         return step
+
+    def note(self, account: Account) -> None:
+        """Note how many records since the last call had a level that is none, unless another step has."""
+        unknown, self._unknown = self._unknown, 0
+        if not account.levels_noted:
+            account.notice(UNKNOWN_LEVEL, unknown)
+            account.levels_noted = True
+
+    def _count(self, record: Any, identity: str | int) -> int:
+        self._unknown += 1
+        return self._steps[None](record, identity)
 
 
 def _dispatch(get: Getter, steps: _Steps) -> Step:

@@ -16,6 +16,7 @@ import xxhash
 from msgspec import UnsetType
 
 from logweir.batch import Batch
+from logweir.record import NO_TRACES, trace_of
 from operators.annotate import OWN_SAMPLING, UNTOLD, annotated
 from operators.decode import Identities
 from operators.dynamic_sample import DynamicState
@@ -134,10 +135,10 @@ class Samplers:
         """Return what tells each record's fate, as with a fixed rate: its trace id, else its id, else its place."""
         self._identities.batch = batch
         names: list[Any] = list(map(self._trace_id, batch.records))
-        if set(map(type, names)) != {str} or not all(names):
+        if set(map(type, names)) != {str} or not NO_TRACES.isdisjoint(names):
             known: Sequence[Any] = batch.ids or range(len(batch))
             names = [
-                name if type(name) is str and name else own if isinstance(own, str) else self._identities(own)
+                name if trace_of(name) is not None else own if isinstance(own, str) else self._identities(own)
                 for name, own in zip(names, known, strict=True)
             ]
         return list(map(str.encode if "".join(names).isascii() else key_bytes, names))

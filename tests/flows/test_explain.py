@@ -196,3 +196,38 @@ destinations:
         "line 1 (a): passes: no rule drops it",
         "  out: passes: no rule drops it; limited by 'Own' to 7 a second",
     ]
+
+
+ECS = """
+name: explained
+source: {type: stdin, format: ecs}
+rules: [{name: r, type: field, field: FIELD, operator: eq, value: VALUE}]
+destinations: {all: {type: console}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "nested"),
+    [
+        ("error.message", "boom", {"error": {"type": "E", "message": "boom"}}),
+        ("user.id", "u1", {"user": {"id": "u1"}}),
+        ("url.path", "/x", {"url": {"path": "/x"}}),
+        ("http.response.status_code", "500", {"http": {"response": {"status_code": 500}}}),
+    ],
+)
+def test_ecs_names_are_found_nested_and_flat(field: str, value: str, nested: dict[str, Any]) -> None:
+    """Loggers of ECS write either, for every field."""
+    flat = json.dumps({field: json.loads(value) if value.isdigit() else value, "error.type": "E"}).encode()
+    flow = ECS.replace("FIELD", field).replace("VALUE", value)
+    answers = explain_json(flat, json.dumps(nested).encode(), b'{"id":"other"}', flow=flow)
+    assert [each["verdict"] for each in answers] == ["passes", "passes", "dropped"]
+
+
+def test_levels_that_loggers_write() -> None:
+    """What is severe passes a gate on levels, however its logger spells it."""
+    flow = FLOW.replace("levels: [error, fatal], priority: 100", "min_level: warn")
+    severe = ["dpanic", "ERROR+4", "ERROR2", "3", 3, "\x1b[31merror\x1b[39m", "[error]"]
+    mild = ["CONFIG", "http", "SUCCESS", "D1", 30.0, "Level(-2)", "odd"]
+    answers = explain_json(*(json.dumps({"level": each}).encode() for each in [*severe, *mild]), flow=flow)
+    assert [each["verdict"] for each in answers] == ["passes"] * len(severe) + ["dropped"] * len(mild)
+    assert "is no level" in answers[-1]["reason"]

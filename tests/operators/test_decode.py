@@ -204,7 +204,7 @@ class TestPaths:
             expected: Any = json.loads(value)
             for key in path.split("."):
                 expected = expected.get(key) if isinstance(expected, dict) else None
-            if path == "level" and (isinstance(expected, bool) or not isinstance(expected, str | int)):
+            if path == "level" and (isinstance(expected, bool) or not isinstance(expected, str | int | float)):
                 expected = None
             got = [projection.getter(path)(each) for each in (batch.records[0], general)]
             # msgspec reads 1.0 as 1 where an integer is allowed; they are equal.
@@ -289,3 +289,30 @@ class TestFormats:
             {"message": 'say "hi"\ttab', "timestamp": "2023-11-14T22:13:20.000Z"}
         ]
         assert [each.cause for each in batch.account.rejected] == ["not UTF-8"]
+
+
+MIXED = [
+    {"http.response.status_code": 500},
+    {"http": {"response": {"status_code": 500}}},
+    {"http": {"response.status_code": 500}},
+    {"http.response": {"status_code": 500}},
+    {"http": {"response": {"status_code": None}}, "http.response.status_code": 500},
+]
+
+
+@pytest.mark.parametrize("record", MIXED)
+def test_every_dotted_name_of_ecs_is_found(record: dict[str, Any]) -> None:
+    """Nested, as one key, or mixed: also names that logweir has no path of its own for."""
+    assert read(orjson.dumps(record), "ecs", "http.response.status_code") == [500]
+    assert read(orjson.dumps(record), "logweir", "http.response.status_code") == [
+        record.get("http", {}).get("response", {}).get("status_code")
+        if isinstance(record.get("http", {}).get("response"), dict)
+        else None
+    ]
+
+
+def test_ecs_names_of_both_kinds_side_by_side() -> None:
+    """Where one path reads an object, and another a member of it, both are found; a slash names keys as they are."""
+    value = b'{"user.id":"u1","user":{"name":"n"},"error.message":"boom","error":{"type":"E"},"a.b":1,"labels.c.d":2}'
+    paths = ("user.id", "user.username", "user", "error.message", "error.name", "/a.b", "/a/b", "metadata.c.d")
+    assert read(value, "ecs", *paths) == ["u1", "n", {"name": "n"}, "boom", "E", 1, None, 2]

@@ -315,3 +315,41 @@ def test_layouts_are_honoured() -> None:
     rule = field("context.service", "eq", value="api")
     assert Asked(rule, layout=ECS).passes({"service": {"name": "api"}})
     assert Asked(rule, layout=LOGWEIR).passes({"context": {"service": "api"}})
+
+
+UNKNOWN = "level not known"
+
+
+def test_levels_that_nobody_knows_are_counted() -> None:
+    """A gate on levels drops such records, so somebody has to hear of them; what has no level says so itself."""
+    asked = Asked(level("error"), level("debug", action="exclude"))
+    records = [{"level": each} for each in ("odd", "error", "odd", None, "", "-", 17, 35.5, {"a": 1}, "DEBUG")]
+    for _ in range(2):
+        batch = asked.batch([*records, {}])
+        passed = asked.rules.filter(batch)
+        assert len(passed) == 1
+        assert batch.account.notices == {UNKNOWN: 4}
+    asked.rules.filter(again := batch.twin())
+    assert again.account.notices == {UNKNOWN: 4}
+    unasked = Asked(category("x"))
+    assert not unasked.rules.filter(unasked.batch(records)).account.notices
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"severityNumber": 17}, "error"),
+        ({"severityNumber": "17"}, "error"),
+        ({"severityNumber": 0, "severityText": "ERROR"}, "error"),
+        ({"severityNumber": 99, "severityText": "ERROR"}, "error"),
+        ({"severityNumber": "SEVERITY_NUMBER_ERROR", "severityText": "odd"}, "error"),
+        ({"severityNumber": "SEVERITY_NUMBER_UNSPECIFIED", "severityText": "ERROR2"}, "error"),
+        ({"severityNumber": 10}, "info"),
+        ({"severityText": "NOTICE"}, "info"),
+        ({"severityNumber": True, "severityText": "warn"}, "warn"),
+        ({"severityNumber": {}, "severityText": "warn"}, "warn"),
+    ],
+)
+def test_levels_of_opentelemetry(record: dict[str, Any], expected: str) -> None:
+    """A number that is not set, or is none, leaves it to the text."""
+    assert Asked(level(expected), layout=OTEL).passes(record)

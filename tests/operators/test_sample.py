@@ -13,6 +13,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.formats import OTEL
 from tests.operators.rule_support import Asked
 
 COUNT = 40_000
@@ -97,7 +98,7 @@ def test_a_trace_is_whole() -> None:
     """All records of a trace pass, or none, whatever their ids, their levels and their position."""
     asked = Asked(sample(0.5))
     kept = set()
-    for number in range(50):
+    for number in range(1, 51):
         trace = {"traceId": f"{number:032x}"}
         verdicts = set(asked.passing(*({"id": str(_random.random()), "trace": trace} for _ in range(20))))
         assert len(verdicts) == 1
@@ -163,3 +164,27 @@ def test_reason() -> None:
     )
     assert asked.why({"level": "info", "trace": {"traceId": "ab"}}).endswith("by its trace id ab")
     assert asked.why({"level": "info", "id": "7"}).endswith("by its id 7")
+
+
+NO_TRACES = ["0" * 32, "0" * 16, "0", "-", "null", "", "00000000-0000-0000-0000-000000000000", None]
+
+
+@pytest.mark.parametrize("none", NO_TRACES)
+def test_a_record_whose_trace_is_none_is_decided_by_its_id(none: str | None) -> None:
+    """Zeros are an invalid id: all records of an application without tracing would be one trace."""
+    asked = Asked(sample(0.1, name="A tenth"))
+    ids = [{"id": f"r{number}"} for number in range(1000)]
+    traced = [{**each, "trace": {"traceId": none}} for each in ids]
+    assert asked.passing(*traced) == asked.passing(*ids)
+    assert 60 < asked.passing(*traced).count(True) < 140
+    assert "by its id r0" in Asked(sample(1e-9)).why(traced[0])
+
+
+@pytest.mark.parametrize("none", ["0" * 32, ""])
+def test_a_trace_of_opentelemetry_that_is_none(none: str) -> None:
+    """The SDK writes zeros, or empty text, where no span is active."""
+    asked = Asked(sample(0.1), layout=OTEL)
+    uid = [{"attributes": [{"key": "log.record.uid", "value": {"stringValue": str(n)}}]} for n in range(500)]
+    expected = asked.passing(*uid)
+    assert 20 < expected.count(True) < 90
+    assert asked.passing(*({**each, "traceId": none} for each in uid)) == expected

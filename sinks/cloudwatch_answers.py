@@ -81,6 +81,8 @@ def read_answer(body: bytes, order: Sequence[int], hide: Callable[[str], str] = 
         )
     except (ValueError, TypeError, AttributeError):
         return Retry(f"not an answer of PutLogEvents: {hide(body.decode(errors='replace'))}")
+    if not all(0 <= bound <= len(order) for bound in (old, expired, new)) or max(old, expired) > new:
+        return Retry(f"not an answer to these {len(order)} events: {hide(body.decode(errors='replace'))}")
     rejected: dict[int, tuple[str, str]] = {}
     for position, index in enumerate(order):
         if position < old:

@@ -87,6 +87,8 @@ class Partial:
     issue: str = ""
     """Set when the ones in `retry` need a person, as in `Hold`."""
     duplicates: int = 0
+    of_record: bool = False
+    """Whether the ones in `retry` may be at fault themselves, as in `Retry`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ class Retry:
 
     reason: str
     after: float | None = None
+    of_record: bool = False
+    """Whether the reason may lie in one of the records; False where it can't: no connection, too many requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,8 @@ class Hold:
 
     issue: str
     """In words a person can act on, with the name of the setting to fix. Never a secret."""
+    of_record: bool = False
+    """Whether the reason may lie in one of the records, as in `Retry`."""
 
 
 Outcome = Delivered | Partial | Retry | TooLarge | Invalid | Hold

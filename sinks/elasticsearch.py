@@ -12,6 +12,7 @@ idempotent (a 409 is a record that is already there) and is the one operation th
 from __future__ import annotations
 
 import base64
+import gzip
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -171,7 +172,7 @@ class ElasticsearchDestination:
         self._dated = bool(_DATE.search(settings.index))
         self._targets: dict[str, bytes] = {}
         error = "items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
-        query = f"filter_path=errors,items.*.status,{error}"
+        query = f"filter_path=errors,items.*._id,items.*.status,{error}"
         if settings.pipeline:
             query += f"&pipeline={quote(settings.pipeline, safe='')}"
         index = "" if self._dated else f"/{quote(settings.index, safe='')}"
@@ -208,7 +209,12 @@ class ElasticsearchDestination:
     def send(self, body: bytes, count: int) -> Outcome:
         """Send one `_bulk` request."""
         answer = self._client.request("POST", self._path, body, self._headers)
-        return read_answer(answer, count) if isinstance(answer, Response) else answer
+        return read_answer(answer, count, lambda: self._sent(body)) if isinstance(answer, Response) else answer
+
+    def _sent(self, body: bytes) -> list[str]:
+        """Return the `_id` of each document of a request."""
+        lines = (gzip.decompress(body) if self.compression else body).split(b"\n")
+        return [orjson.loads(action)["create"]["_id"] for action in lines[:-1:2]]
 
     def probe(self) -> Probed:
         """Ask whether documents would be taken, by calls that a key for writing alone may make.

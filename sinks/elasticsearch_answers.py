@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -67,11 +68,17 @@ PRIVILEGE = "create_doc"
 """The least by which documents can be created, since Elasticsearch 7.5; the greater ones contain it."""
 
 
-def read_answer(answer: Response, count: int) -> Outcome:
-    """Return what an answer to a `_bulk` request of `count` records means."""
+def read_answer(answer: Response, count: int, sent: Callable[[], Sequence[str]] = tuple) -> Outcome:
+    """Return what an answer to a `_bulk` request means.
+
+    Args:
+        answer: The answer.
+        count: The request's records.
+        sent: Returns the `_id` of each record, in the order of the request. It is called only where some weren't taken.
+    """
     status, reason = answer.status, f"{answer.status}: {_reason(answer)}"
     if status == 200:  # noqa: PLR2004
-        outcome = _read_items(answer, count)
+        outcome = _read_items(answer, count, sent)
     elif status == 413:  # noqa: PLR2004
         outcome = TooLarge(reason)
     elif status in {401, 403}:
@@ -107,23 +114,33 @@ def forbids_new_indices(answer: Response) -> bool:
 _BY_PRECEDENCE = ("transient", "persistent", "defaults")
 
 
-def _read_items(answer: Response, count: int) -> Outcome:
-    if b'"errors":false' in answer.body[:200]:
+def _read_items(answer: Response, count: int, sent: Callable[[], Sequence[str]]) -> Outcome:
+    # A quote within a string is escaped, so that this counts members. Some servers give no items where all went well.
+    if b'"errors":false' in answer.body[:200] and answer.body.count(_STATUS) in {0, count}:
         return Delivered()
     try:
-        items = orjson.loads(answer.body)["items"]
-        results = [dict(next(iter(item.values()))) for item in items]
+        results = [dict(next(iter(item.values()))) for item in orjson.loads(answer.body)["items"]]
         statuses = [int(result["status"]) for result in results]
     except (ValueError, LookupError, TypeError, AttributeError, StopIteration):
         return Retry(f"not an answer of the Bulk API, check url: {answer.excerpt()}")
     if len(results) != count:
         return Retry(f"{len(results)} items in the answer to {count} documents")
+    places = _places([result.get("_id") for result in results], sent(), statuses)
+    if places is None:
+        # Halves are sent until each is alone: of one item it is clear which document it is about.
+        return Retry(_STRANGE, of_record=True)
+    return _outcome(answer, dict(zip(places, results, strict=True)))
+
+
+def _outcome(answer: Response, results: Mapping[int, dict[str, Any]]) -> Outcome:
+    """Return what the results of some documents, by index, mean."""
     rejected: dict[int, tuple[str, str]] = {}
     retry: list[int] = []
     reasons: Counter[str] = Counter()
     issue = ""
     duplicates = 0
-    for index, (status, result) in enumerate(zip(statuses, results, strict=True)):
+    for index, result in results.items():
+        status = int(result["status"])
         if status < 300:  # noqa: PLR2004
             continue
         kind, reason = _item_error(answer, result)
@@ -141,7 +158,41 @@ def _read_items(answer: Response, count: int) -> Outcome:
     if not rejected and not retry:
         return Delivered(duplicates)
     reason = reasons.most_common(1)[0][0] if reasons else ""
-    return Partial(rejected, retry, reason, answer.retry_after(), issue, duplicates)
+    return Partial(
+        rejected, sorted(retry), reason, answer.retry_after(), issue, duplicates, of_record=bool(issue) and not reasons
+    )
+
+
+def _places(ids: Sequence[Any], sent: Sequence[str], statuses: Sequence[int]) -> Sequence[int] | None:
+    """Return the index within the request of each item; None where that can't be known.
+
+    A pipeline changes the order: OpenSearch puts the documents that it dropped or failed on behind the others. So an
+    item is told by its `_id`. Where two documents have the same one, they are the same document.
+
+    Args:
+        ids: Of the items.
+        sent: Of the documents.
+        statuses: Of the items.
+    """
+    if len(ids) == 1:
+        return [0]
+    free: defaultdict[Any, deque[int]] = defaultdict(deque)
+    for index, identity in enumerate(sent):
+        free[identity].append(index)
+    places = [free[identity].popleft() if isinstance(identity, str) and free[identity] else -1 for identity in ids]
+    strange = [item for item, place in enumerate(places) if place < 0]
+    if strange:
+        # A pipeline may set `_id`. What it did so with is told apart only where all of it was taken.
+        if any(statuses[item] >= 300 for item in strange):  # noqa: PLR2004
+            return None
+        left = sorted(index for indexes in free.values() for index in indexes)
+        for item, index in zip(strange, left, strict=True):
+            places[item] = index
+    return places
+
+
+_STATUS = b'"status":'
+_STRANGE = "the items of the answer have other ids than the documents of the request"
 
 
 def _for_a_person(status: int, said: str) -> str:

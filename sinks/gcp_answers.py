@@ -43,8 +43,10 @@ def read_answer(answer: Response, count: int) -> Outcome:
         return Delivered() if isinstance(parsed, dict) else Retry(f"not an answer of entries:write: {answer.excerpt()}")
     found = parsed.get("error") if isinstance(parsed, dict) else None
     error: dict[str, Any] = found if isinstance(found, dict) else {}
-    failed = _entry_errors(error, count)
+    failed = _entry_errors(error)
     if failed:
+        if not all(0 <= index < count for index in failed):
+            return Retry(f"{status}: errors of entries that a request of {count} doesn't have", of_record=True)
         return _read_entries(failed, answer.retry_after())
     message = str(error.get("message") or answer.excerpt())[:1000]
     reason = (
@@ -85,7 +87,7 @@ def _mend(error: dict[str, Any]) -> str:
     return ""
 
 
-def _entry_errors(error: dict[str, Any], count: int) -> dict[int, tuple[int, str]]:
+def _entry_errors(error: dict[str, Any]) -> dict[int, tuple[int, str]]:
     """Return the code and the message of each entry that was not written, if the error tells them one by one."""
     details = error.get("details")
     found: dict[int, tuple[int, str]] = {}
@@ -96,8 +98,7 @@ def _entry_errors(error: dict[str, Any], count: int) -> dict[int, tuple[int, str
                     found[int(index)] = int(each.get("code", 2)), str(each.get("message", ""))[:1000]
             except (LookupError, ValueError, TypeError, AttributeError):
                 return {}
-    # Indexes of no entry make the rest unbelievable too.
-    return found if all(0 <= index < count for index in found) else {}
+    return found
 
 
 def _read_entries(failed: dict[int, tuple[int, str]], after: float | None) -> Partial:

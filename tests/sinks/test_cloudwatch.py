@@ -356,6 +356,20 @@ class TestAnswers:
         assert found == rejected
         assert rejected or outcome == Delivered()
 
+    @pytest.mark.parametrize(
+        "info",
+        [
+            {"tooOldLogEventEndIndex": 4},
+            {"tooOldLogEventEndIndex": -1},
+            {"expiredLogEventEndIndex": 9},
+            {"tooNewLogEventStartIndex": 4},
+            {"tooNewLogEventStartIndex": 1, "tooOldLogEventEndIndex": 2},
+        ],
+    )
+    def test_ranges_of_another_request(self, info: dict[str, int]) -> None:
+        """Ranges that don't fit the events that were sent are no verdict on any of them."""
+        assert isinstance(read_answer(orjson.dumps({"rejectedLogEventsInfo": info}), [2, 0, 1]), Retry)
+
     @pytest.mark.parametrize("body", [b"", b"5", b"[]", b"<html>", b'{"rejectedLogEventsInfo":5}', b"\xff"])
     def test_garbage(self, body: bytes) -> None:
         """An answer that is none of the service's is not believed."""

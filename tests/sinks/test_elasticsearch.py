@@ -220,8 +220,11 @@ def item(status: int, kind: str = "some_exception", reason: str = "why", **more:
 
 def answered(*items: Any, status: int = 200, headers: dict[str, str] | None = None, count: int = 0) -> Outcome:
     """Return what an answer with these items means."""
-    body = orjson.dumps({"errors": any("error" in each["create"] for each in items), "items": items})
-    return read_answer(Response(status, headers or {}, body), count or len(items))
+    count = count or len(items)
+    ids = list(map(str, range(count)))
+    named = [{"create": {"_id": str(number), **each["create"]}} for number, each in enumerate(items)]
+    body = orjson.dumps({"errors": any("error" in each["create"] for each in items), "items": named})
+    return read_answer(Response(status, headers or {}, body), count, lambda: ids)
 
 
 class TestItems:
@@ -319,11 +322,72 @@ class TestItems:
     def test_a_wrong_number_of_items_is_retried(self) -> None:
         """Outcomes that can't be told apart are not believed."""
         assert answered(OK, item(400), count=3) == Retry("2 items in the answer to 3 documents")
+        assert answered(OK, OK, count=3) == Retry("2 items in the answer to 3 documents")
+        assert answered(OK, OK, OK, count=2) == Retry("3 items in the answer to 2 documents")
+
+    def test_the_order_of_items_says_nothing(self) -> None:
+        """An item is about the document that has its id, wherever it stands: a pipeline's failures stand last."""
+        outcome = sorted_by("c", "a", "b", a=201, b=400, c=201)
+        assert isinstance(outcome, Partial)
+        assert (set(outcome.rejected), outcome.retry) == ({2}, [])
+        outcome = sorted_by("a", "b", "c", c=429, b=201, a=400)
+        assert isinstance(outcome, Partial)
+        assert (set(outcome.rejected), outcome.retry) == ({0}, [2])
+
+    def test_items_of_other_documents(self) -> None:
+        """Where a failed item is of no document of the request, nothing is believed until it is alone."""
+        assert sorted_by("a", "b", a=201, x=400) == Retry(
+            "the items of the answer have other ids than the documents of the request", of_record=True
+        )
+        assert sorted_by("a", "b", a=400, c=400, count=2) != Delivered()
+        alone = sorted_by("a", x=400)
+        assert isinstance(alone, Partial)
+        assert alone.rejected.keys() == {0}
+
+    def test_a_pipeline_that_gives_ids(self) -> None:
+        """Where a pipeline has changed an id, and taken the document, the others' outcomes are as clear as ever."""
+        outcome = sorted_by("a", "b", "c", changed=201, c=201, b=400)
+        assert isinstance(outcome, Partial)
+        assert (set(outcome.rejected), outcome.retry) == ({1}, [])
+
+    def test_documents_with_the_same_id(self) -> None:
+        """Two of one id are one document, of which one is taken and the other a duplicate; others keep theirs."""
+        items = [("a", 201), ("b", 400), ("a", 409)]
+        body = {
+            "errors": True,
+            "items": [
+                {"create": {"_id": name, "status": status, "error": {"type": "x", "reason": "y"}}}
+                for name, status in items
+            ],
+        }
+        outcome = read_answer(Response(200, {}, orjson.dumps(body)), 3, lambda: ["a", "a", "b"])
+        assert outcome == Partial({2: ("rejected: x", "400: x: y")}, [], duplicates=1)
+
+    @given(st.permutations(range(6)), st.lists(st.sampled_from([201, 400, 409, 429]), min_size=6, max_size=6))
+    def test_any_order_means_the_same(self, order: list[int], statuses: list[int]) -> None:
+        """However a server orders its items, each document has its own outcome."""
+        found = [{"create": {"_id": f'"{at}é', "status": statuses[at], "error": {"type": "x"}}} for at in range(6)]
+        ids = [f'"{at}é' for at in range(6)]
+        first, second = (
+            read_answer(Response(200, {}, orjson.dumps({"errors": True, "items": items})), 6, lambda: ids)
+            for items in (found, [found[at] for at in order])
+        )
+        assert first == second
 
     def test_an_error_that_is_text(self) -> None:
         """Old servers and proxies give an error as plain text."""
         outcome = answered({"create": {"status": 400, "error": "MapperParsingException[x]"}})
         assert outcome == Partial({0: ("rejected: error", "400: error: MapperParsingException[x]")}, [])
+
+
+def sorted_by(*sent: str, count: int = 0, **statuses: int) -> Outcome:
+    """Return what an answer with these items by id, in this order, means to a request of these documents."""
+    items = [
+        {"create": {"_id": name, "status": status, **({"error": {"type": "x", "reason": "y"}} if status > 299 else {})}}
+        for name, status in statuses.items()
+    ]
+    body = orjson.dumps({"errors": any(status > 299 for status in statuses.values()), "items": items})
+    return read_answer(Response(200, {}, body), count or len(sent), lambda: sent)
 
 
 def whole(status: int, body: bytes = b"", **headers: str) -> Outcome:

@@ -196,6 +196,33 @@ class TestPipelines:
             ("rejected: fail_processor_exception", "500: fail_processor_exception: planted", 1),
         ]
 
+    @pytest.mark.parametrize("hashed", [False, True])
+    def test_a_pipeline_that_drops_and_fails_some(
+        self, opensearch: OpenSearch, index: str, deliver: Deliver, tmp_path: Path, *, hashed: bool
+    ) -> None:
+        """Of a request, each document has its own outcome: the node's answer puts those that failed behind the rest."""
+        processors = [
+            {"convert": {"field": "kept", "type": "integer", "on_failure": [{"drop": {}}]}},
+            {"convert": {"field": "n", "type": "integer"}},
+        ]
+        opensearch.request("PUT", f"/_ingest/pipeline/{index}", {"processors": processors})
+        delivery = deliver(opensearch, index, pipeline=index)
+        pad = "é" * 400 if hashed else '\\\\\\"'
+        values = [
+            (
+                f'{{"id":"{number}{pad}","timestamp":"2026-11-01T10:00:00Z",'
+                f'"kept":{_WORD if number % 3 == 1 else 1},"n":{_WORD if number % 4 == 3 else 1}}}'
+            ).encode()
+            for number in range(60)
+        ]
+        delivery.write([decoded(values)])
+        delivery.barrier()
+        failed = {number for number in range(60) if number % 4 == 3 and number % 3 != 1}
+        assert {letter["offset"] for letter in dead(tmp_path)} == failed
+        assert all("unable to convert" in letter["reason"] for letter in dead(tmp_path))
+        assert stored(opensearch, index) == 60 - 20 - len(failed)
+        assert delivery.ledger.delivered == 60 - len(failed)
+
     def test_a_pipeline_that_does_not_exist(
         self, opensearch: OpenSearch, index: str, deliver: Deliver, tmp_path: Path
     ) -> None:
@@ -209,6 +236,9 @@ class TestPipelines:
         delivery.barrier()
         assert stored(opensearch, index) == delivery.ledger.delivered == 3
         assert delivery.status()["issue"] == ""
+
+
+_WORD = '"no number"'
 
 
 class TestHolds:

@@ -87,7 +87,6 @@ class FlowArchive:
             self.retention.archive,
             self.flow,
             getter,
-            self.layout.levels,
             Retention(self.retention, getter, self.layout.levels),
             exact=self.exact,
             partition=partition,

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 from typing import Any, NamedTuple, Protocol
 
+from logweir.record import Level
+
 
 class Rejected(NamedTuple):
     """A record that can't be delivered, on its way to the dead letter."""
@@ -98,6 +100,7 @@ class Batch:
         "anew",
         "ids",
         "lane",
+        "levels",
         "limiters",
         "offsets",
         "origin",
@@ -134,6 +137,8 @@ class Batch:
 
         Filled by the final decode where the destination reads times.
         """
+        self.levels: list[Level | None] = []
+        """The level of each; filled by the final decode where the destination reads levels."""
         self.limiters: list[int] = []
         """Which limiters are to be asked about each, as bits; empty where there are none."""
         self.anew = False
@@ -177,13 +182,13 @@ class Batch:
     def keep(self, passed: Sequence[Any]) -> None:
         """Leave only the records for which `passed` is true."""
         kept = self.picked(passed)
-        for name in ("values", "offsets", "size", "_written", "records", "times", "ids", "limiters"):
+        for name in ("values", "offsets", "size", "_written", "records", "times", "levels", "ids", "limiters"):
             setattr(self, name, getattr(kept, name))
 
     def with_columns_of(self, batch: Batch, of: Callable[[Iterable[Any]], list[Any]]) -> Batch:
         """Take over what else a batch knows of its records, each column by way of `of`; return itself."""
         self._written = None if batch._written is None else of(batch._written)
-        self.records, self.times = of(batch.records), of(batch.times)
+        self.records, self.times, self.levels = of(batch.records), of(batch.times), of(batch.levels)
         self.ids, self.limiters = of(batch.ids), of(batch.limiters)
         self.anew, self.turn, self.lane = batch.anew, batch.turn, batch.lane
         return self

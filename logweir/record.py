@@ -89,7 +89,7 @@ class Level(str):
     number: int
     """OpenTelemetry's SeverityNumber, from 1 to 24."""
     text: str
-    """As it stands in the record."""
+    """As it stands in the record; empty where that is a SeverityNumber alone."""
 
     def __new__(cls, name: str, number: int, text: str) -> Self:
         """Return a level.
@@ -160,7 +160,7 @@ class LevelTable(dict[Any, Level | None]):
 
     def _of_number(self, number: float, text: str) -> Level:
         name = self._numbers[int(number)]
-        return Level(name, int(number) if self._exact else _severity(name), text)
+        return Level(name, int(number), "") if self._exact else Level(name, _severity(name), text)
 
 
 def says_no_level(value: Any) -> bool:

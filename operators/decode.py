@@ -23,6 +23,7 @@ from logweir.json_text import MARK, without_halves
 from logweir.times import rfc3339, settled
 from operators.formats import Format
 from operators.projection import Projection
+from operators.settled import Levels
 
 NOT_JSON = "not JSON"
 NOT_UTF8 = "not UTF-8"
@@ -60,7 +61,8 @@ class Decoder:
 
     Args:
         projection: The fields that something downstream reads.
-        final: Whether the destination comes next: then the records get their `ids`, and each is put on one line.
+        final: Whether the destination comes next: then the records get their `ids`, times and levels, and each is put
+            on one line.
         hide: What messages that are no records pass through on their way to the account.
     """
 
@@ -71,6 +73,7 @@ class Decoder:
         self._wrap = projection.layout.wrap
         self._identity = projection.getter("id") if final else None
         self._timestamp = projection.getter("timestamp") if final and "timestamp" in projection.fields else None
+        self._levels = Levels(projection) if final and "level" in projection.fields else None
 
     def __call__(self, batch: Batch) -> None:
         """Decode one batch in place."""
@@ -91,6 +94,9 @@ class Decoder:
         if self._timestamp is not None and batch.records:
             batch.times, unread = settled(list(map(self._timestamp, batch.records)), batch.written)
             batch.account.notice(UNREAD_TIME, unread)
+        if self._levels is not None:
+            batch.levels = self._levels(batch.records)
+            self._levels.note(batch.levels, batch.records, batch.account)
 
     def _decode_all(self, batch: Batch, values: list[bytes]) -> bool:
         """Make the whole batch records of these values, decoded at once; return whether that was possible."""

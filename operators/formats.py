@@ -117,6 +117,7 @@ _NODE = {
     "context.host": _at("hostname"),
     "context.requestId": _at("reqId", "req_id", "req.id"),
     "performance.duration": _at("responseTime", "duration"),
+    "error": _at("err", "error"),
     "error.name": _at("err.type", "err.name"),
     "error.message": _at("err.message"),
     "error.stack": _at("err.stack"),

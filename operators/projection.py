@@ -65,7 +65,7 @@ class Projection:
         """
         if (names := listed(path)) is not None:
             return attrgetter(*map(_attribute, names))
-        getters = [self._read(alternative) for alternative in self.layout.wire(path)]
+        getters = [self.reader(alternative) for alternative in self.layout.wire(path)]
         if len(getters) == 1:
             return getters[0]
 
@@ -82,7 +82,8 @@ class Projection:
         """Whether the getters of another projection read this one's records as they read its own."""
         return _within(other._tree, self._tree) and not other._members - self._members
 
-    def _read(self, alternative: Alternative) -> Getter:
+    def reader(self, alternative: Alternative) -> Getter:
+        """Return the function that reads one place where a field may live, as far as the projection has it."""
         node: _Tree | Leaf = self._tree
         names = []
         rest = list(alternative.path)

@@ -327,7 +327,6 @@ def open_archive(
     settings: Archive,
     flow: str,
     getter: Callable[[str], Getter],
-    levels: Mapping[int, str],
     classes: Classes,
     *,
     exact: bool,
@@ -339,7 +338,6 @@ def open_archive(
         settings: Where the archive is.
         flow: The flow's name.
         getter: Gives the reader of each field that `Columns` reads.
-        levels: What a numeric level means.
         classes: Tells how long records are kept.
         exact: Whether the source gives a record again under the topic, partition and offset that it had.
         partition: The sink partition's number. What is redriven has been passed over before, at its old offsets.
@@ -349,5 +347,5 @@ def open_archive(
     """
     if any(importlib.util.find_spec(name) is None for name in ("deltalake", "pyarrow")):
         raise DestinationError(MISSING)
-    columns = Columns(getter, levels, classes)
+    columns = Columns(getter, classes)
     return ArchiveDestination(settings.store(), flow, columns, exact=exact and partition != REDRIVE_PARTITION)

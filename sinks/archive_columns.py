@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from logweir.archive_table import columns
 from logweir.batch import Batch
-from logweir.record import LevelTable
 from logweir.retention import AHEAD_SECONDS, EARLIEST_SECONDS
 from sinks.destination import Getter
 
@@ -68,17 +67,14 @@ class Columns:
 
     Args:
         getter: Gives the reader of each of `READ`.
-        levels: What a numeric level means.
         classes: Tells how long records are kept.
     """
 
-    def __init__(self, getter: Callable[[str], Getter], levels: Mapping[int, str], classes: Classes) -> None:
+    def __init__(self, getter: Callable[[str], Getter], classes: Classes) -> None:
         import pyarrow as pa
 
         self._schema = columns()
-        self._level = getter("level")
         self._texts = {name: getter(field) for name, field in FIELDS.items()}
-        self._levels = LevelTable(levels)
         self._decide = classes.decide
         self._classes = pa.array(classes.classes, pa.string())
         self._names = pa.array(classes.names, pa.string())
@@ -95,7 +91,7 @@ class Columns:
             "date": times.cast(pa.date32()),
             "timestamp": times,
             "id": texts(batch.ids),
-            "level": self._normalised(list(map(self._level, records))),
+            "level": pa.array(batch.levels, pa.string()),
             **{name: texts(list(map(get, records))) for name, get in self._texts.items()},
             "policy": self._names.take(decided),
             "topic": pa.repeat(batch.topic, count),
@@ -104,15 +100,6 @@ class Columns:
             "raw": pa.array(batch.values, pa.binary()),
         }
         return pa.record_batch([found[name] for name in self._schema.names], schema=self._schema)
-
-    def _normalised(self, levels: list[Any]) -> pa.Array:
-        import pyarrow as pa
-
-        try:
-            known = list(map(self._levels.__getitem__, levels))
-        except TypeError:  # a list or an object
-            known = [self._levels[each] if isinstance(each, str | int) else None for each in levels]
-        return pa.array(known, pa.string())
 
 
 def moments(times: list[str], written: Sequence[float]) -> pa.Array:

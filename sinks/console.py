@@ -17,7 +17,7 @@ import orjson
 from pydantic import Field
 
 from logweir.errors import DestinationError
-from logweir.record import LevelTable
+from logweir.record import trace_of
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records
 from sinks.settings import CommonDestination
 
@@ -31,6 +31,7 @@ FIELDS = (
     "context.userId",
     "performance.duration",
     "metadata",
+    "error",
     "error.name",
     "error.message",
     "error.stack",
@@ -40,7 +41,6 @@ FIELDS = (
 _PAIRS = {
     "context.requestId": "requestId",
     "context.userId": "userId",
-    "trace.traceId": "traceId",
 }
 _COLOURS = {"trace": "90", "debug": "36", "info": "32", "warn": "33", "error": "31", "fatal": "1;37;41"}
 _DIM = "2"
@@ -169,21 +169,22 @@ class Pretty:
         self._shown = slice(0, 23) if dated else slice(11, 23)
         self._get = {path: getter(path) for path in FIELDS}
         self._colours = colours
-        self._levels = LevelTable()
 
     def lines(self, records: Records) -> list[bytes]:
         """Return the line of each record, which is several where there is a stack."""
-        return [self.line(*each).encode() for each in zip(records.records, records.times, strict=True)]
+        columns = zip(records.records, records.times, records.levels, strict=True)
+        return [self.line(*each).encode() for each in columns]
 
-    def line(self, record: Any, time: str) -> str:
+    def line(self, record: Any, time: str, level: str | None) -> str:
         """Return the line of one record.
 
         Args:
             record: The projected record.
             time: When it happened, as RFC 3339 text in UTC.
+            level: Its level; None for one that nobody knows, which is shown as it stands there.
         """
         value = {path: get(record) for path, get in self._get.items()}
-        level = self._level(value["level"])
+        level = level or _text(value["level"]) or "-"
         pairs = "".join(f" {self._paint(_text(name) + '=', _DIM)}{text}" for name, text in _pairs(value))
         parts = [
             self._paint(_clock(time)[self._shown].replace("T", " "), _DIM),
@@ -193,12 +194,11 @@ class Pretty:
         ]
         return " ".join(parts) + self._error(value)
 
-    def _level(self, raw: Any) -> str:
-        known = self._levels[raw] if isinstance(raw, str | int) else None
-        return known or _text(raw) or "-"
-
     def _error(self, value: dict[str, Any]) -> str:
         name, message, stack = (value[f"error.{part}"] for part in ("name", "message", "stack"))
+        if not (name or message) and isinstance(value["error"], str):
+            # zap, zerolog, logrus and slog write an error as its text.
+            message = value["error"]
         head = ": ".join(_text(part) for part in (name, message) if part)
         lines = [head] if head else []
         if isinstance(stack, str):
@@ -228,6 +228,7 @@ def _pairs(value: dict[str, Any]) -> list[tuple[str, str]]:
     duration = value["performance.duration"]
     pairs["duration"] = f"{round(duration, 2)}ms" if isinstance(duration, int | float) else duration
     pairs |= {name: value[path] for path, name in _PAIRS.items()}
+    pairs["traceId"] = trace_of(value["trace.traceId"])
     return [(name, _cut(_quoted(each))) for name, each in pairs.items() if each is not None]
 
 

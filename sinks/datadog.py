@@ -33,7 +33,7 @@ from sinks.address import without_credentials
 from sinks.columns import Columns, enclosed, within
 from sinks.datadog_answers import read_answer
 from sinks.destination import Getter, Limits, Outcome, Probed, Records, probed
-from sinks.heads import Heads, Levels, Member, said
+from sinks.heads import Heads, Member, said
 from sinks.http import HttpClient, Response
 from sinks.members import members, written
 from sinks.secret import HeaderSecret
@@ -111,7 +111,7 @@ class Datadog(CommonDestination):
 
     def fields(self) -> set[str]:
         """Return what a log's reserved attributes come from."""
-        return {"timestamp", "message", _RESERVED, *_HEAD_FIELDS, _HOST_FIELD, *_TRACE_FIELDS}
+        return {"timestamp", "level", "message", _RESERVED, *_HEAD_FIELDS, _HOST_FIELD, *_TRACE_FIELDS}
 
     def open(self, getter: Callable[[str], Getter], resume: Any, partition: int = 0) -> DatadogDestination:
         """Return the destination; it connects with the first request."""
@@ -119,7 +119,7 @@ class Datadog(CommonDestination):
         return DatadogDestination(self, getter)
 
 
-_HEAD_FIELDS = ("level", "context.service", "context.environment", "context.version")
+_HEAD_FIELDS = ("context.service", "context.environment", "context.version")
 _HOST_FIELD = "context.host"
 _TRACE_FIELDS = ("trace.traceId", "trace.spanId")
 _RESERVED_NAMES = ("ddsource", "ddtags", "hostname", "service", "status", "dd.trace_id", "dd.span_id", "dd")
@@ -151,12 +151,10 @@ class _Attributes:
 
     def __init__(self, settings: Datadog) -> None:
         self._settings = settings
-        self._levels = Levels()
 
     def head(self, level: Any, service: Any, environment: Any, version: Any) -> str:
         """Return the beginning of a log, up to its host."""
         settings = self._settings
-        known = self._levels[level]
         tags = list(settings.tags)
         tags += [
             f"{name}:{value.replace(',', '_')}"
@@ -167,7 +165,7 @@ class _Attributes:
             "ddsource": settings.source,
             "ddtags": ",".join(tags),
             "service": said(service) or settings.service,
-            "status": _STATUS.get(known, known) if known else None,
+            "status": _STATUS.get(level, level),
         }
         return orjson.dumps({name: value for name, value in found.items() if value})[:-1].decode() + ","
 
@@ -211,7 +209,7 @@ class DatadogDestination:
         """Return each record with Datadog's attributes before its own bytes."""
         rows, values = records.records, records.values
         trace_ids, span_ids, hosts, *parts = self._columns.of(rows)
-        heads = self._heads.of(parts)
+        heads = self._heads.of([records.levels, *parts])
         before, hosts, behind = self._hosts.of(hosts)
         between = f'{behind}"dd.trace_id":"'
         starts = [

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from logweir.batch import Batch
+from logweir.record import Level
 
 Getter = Callable[[Any], Any]
 """Reads one logical field from a projected record; None where it is missing."""
@@ -48,6 +49,8 @@ class Records:
     """The projected records, to be read with getters."""
     times: list[str] = field(default_factory=list)
     """When each happened, settled: RFC 3339 text in UTC; only where `timestamp` is among the destination's fields."""
+    levels: list[Level | None] = field(default_factory=list)
+    """The level of each, settled; None for one that nobody knows. Only where `level` is among the fields."""
     written: list[float] = field(default_factory=list)
     """When each was written to the source, in epoch seconds; only where `Limits.written` asks for it."""
 
@@ -59,7 +62,9 @@ class Records:
             batch: The batch.
             written: Whether the destination's `Limits.written` asks for when each was written.
         """
-        return cls(batch.values, batch.ids, batch.records, batch.times, [*batch.written] if written else [])
+        return cls(
+            batch.values, batch.ids, batch.records, batch.times, batch.levels, [*batch.written] if written else []
+        )
 
     def __len__(self) -> int:
         return len(self.values)

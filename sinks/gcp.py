@@ -24,7 +24,7 @@ import orjson
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from logweir.paths import FieldPath
-from logweir.record import OTEL_LEVELS, PINO_LEVELS, LevelTable
+from logweir.record import Level
 from logweir.settings import StrictModel
 from logweir.times import rfc3339
 from sinks.address import without_credentials
@@ -33,7 +33,7 @@ from sinks.destination import Getter, Limits, Outcome, Probed, Records, probed
 from sinks.gcp_answers import read_answer
 from sinks.http import HttpClient, Response
 from sinks.settings import CommonDestination, env_field, from_environment
-from sinks.trace import SPAN_DIGITS, TRACE_DIGITS, packed
+from sinks.trace import SPAN_DIGITS, TRACE_DIGITS, packed, without_zeros
 
 MAX_REQUEST_BYTES = 10_000_000
 MAX_ENTRY_BYTES = 256 * 1024
@@ -76,7 +76,7 @@ class GcpResource(StrictModel):
     labels: dict[str, str] = Field(default_factory=dict, description="The labels that this type has.")
 
 
-_FIELDS = ("level", "trace.traceId", "trace.spanId")
+_FIELDS = ("trace.traceId", "trace.spanId")
 
 
 class Gcp(CommonDestination):
@@ -142,7 +142,7 @@ class Gcp(CommonDestination):
 
     def fields(self) -> set[str]:
         """Return the fields that an entry is made of, beside the record itself."""
-        return {"timestamp", *_FIELDS, *self.label_fields.values()}
+        return {"timestamp", "level", *_FIELDS, *self.label_fields.values()}
 
     def open(self, getter: Callable[[str], Getter], resume: Any, partition: int = 0) -> GcpDestination:
         """Return the destination; it authenticates and connects with the first request."""
@@ -150,26 +150,17 @@ class Gcp(CommonDestination):
         return GcpDestination(self, getter)
 
 
-class _Severities(dict[Any, str]):
-    """Severities as JSON by the level of a record, whatever its form. Where pino and OpenTelemetry differ, pino's."""
+def _severities(levels: list[Level | None]) -> list[str]:
+    """Return the severities of some records."""
+    # By identity, since levels of one name may differ in their words; there are few.
+    keys = list(map(id, levels))
+    known = {key: _severity(level) for key, level in dict(zip(keys, levels, strict=True)).items()}
+    return list(map(known.__getitem__, keys))
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._levels = LevelTable({**OTEL_LEVELS, **PINO_LEVELS})
 
-    def __missing__(self, value: Any) -> str:
-        own = value.upper() if isinstance(value, str) else ""
-        severity = own if own in _OWN_SEVERITIES else _SEVERITIES[self._levels[value]]
-        if len(self) < 1000:  # noqa: PLR2004  a bound for whatever records hold
-            self[value] = severity
-        return severity
-
-    def of(self, levels: list[Any]) -> list[str]:
-        """Return the severities of some records."""
-        try:
-            return list(map(self.__getitem__, levels))
-        except TypeError:  # a level that is a list or an object
-            return ["DEFAULT" if isinstance(each, list | dict) else self[each] for each in levels]
+def _severity(level: Level | None) -> str:
+    own = level.text.strip().upper() if level is not None else ""
+    return own if own in _OWN_SEVERITIES else _SEVERITIES[level]
 
 
 class GcpDestination:
@@ -191,7 +182,6 @@ class GcpDestination:
         self._columns = Columns(getter(name) for name in _FIELDS)
         self._labels = {name: getter(path) for name, path in settings.label_fields.items()}
         self._traces = f"projects/{settings.project_id}/traces/"
-        self._severities = _Severities()
         head = {
             "logName": f"projects/{settings.project_id}/logs/{quote(settings.log_name, safe='')}",
             "resource": settings.resource.model_dump(),
@@ -209,10 +199,10 @@ class GcpDestination:
         """Return an entry for each record, whose jsonPayload is the record's own bytes."""
         rows, ids = records.records, records.ids
         times = records.times
-        levels, traces, spans = self._columns.of(rows)
+        traces, spans = map(without_zeros, self._columns.of(rows))
         if not are_plain(ids) or max(map(len, ids)) > MAX_INSERT_ID_BYTES:
             ids = [_insert_id(identity) for identity in ids]
-        severities, where = self._severities.of(levels), self._traces
+        severities, where = _severities(records.levels), self._traces
         if not self._labels and _all_ids(traces, TRACE_DIGITS) and _all_ids(spans, SPAN_DIGITS):
             starts = [
                 f'{{"insertId":"{identity}","timestamp":"{time}","severity":"{severity}",'

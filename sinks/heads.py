@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from logweir.record import OTEL_LEVELS, PINO_LEVELS, LevelTable
 from sinks.columns import are_plain
 
 _LIMIT = 10_000
@@ -67,13 +66,6 @@ class Member:
     def _written(self, value: Any) -> str:
         text = said(value) or self._default
         return f"{orjson.dumps({self._name: text})[1:-1].decode()}," if text else ""
-
-
-class Levels(LevelTable):
-    """The level that a value of any known format means; where pino and OpenTelemetry differ, it is pino's."""
-
-    def __init__(self) -> None:
-        super().__init__({**OTEL_LEVELS, **PINO_LEVELS})
 
 
 def said(value: Any) -> str | None:

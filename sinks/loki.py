@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -34,6 +34,7 @@ from sinks.loki_entries import SECOND, Entries
 from sinks.loki_streams import MAX_LABEL_VALUE_BYTES, Streams
 from sinks.secret import HeaderSecret, authorization, check_credentials
 from sinks.settings import CommonDestination, env_field
+from sinks.trace import TRACE_FIELDS
 from sinks.window import TimeWindow, set_aside
 
 MAX_LABELS = 15
@@ -173,10 +174,11 @@ class LokiDestination:
 
     def __init__(self, settings: Loki, getter: Callable[[str], Getter]) -> None:
         self._method = "gzip" if settings.compression else None
-        self._label_getters = [getter(path) for path in settings.label_fields.values()]
-        levels = {name for name, path in settings.label_fields.items() if path == "level"}
-        self._streams = Streams(settings.labels, list(settings.label_fields), levels, settings.max_streams)
-        self._entries = Entries({name: getter(path) for name, path in settings.structured_metadata.items()})
+        self._label_getters = [(path, getter(path)) for path in settings.label_fields.values()]
+        self._streams = Streams(settings.labels, list(settings.label_fields), settings.max_streams)
+        metadata = settings.structured_metadata
+        traces = {name for name, path in metadata.items() if path in TRACE_FIELDS}
+        self._entries = Entries({name: getter(path) for name, path in metadata.items()}, traces)
         self._longest = settings.max_line_size
         refuse = settings.time_window == "dead_letter"
         self._window = TimeWindow(PAST_SECONDS, FUTURE_SECONDS, refuse=True) if refuse else None
@@ -203,12 +205,14 @@ class LokiDestination:
             set_aside(batch, {at: (LINE_TOO_LONG, said.format(size)) for at, size in sizes if size > self._longest})
         if self._window is not None and batch:
             self._window.screen(batch, time.time())
-        return self._streams.altered(self._of(batch.records)) | self._entries.altered(batch.records, batch.values)
+        return self._streams.altered(self._of(batch.records, batch.levels)) | self._entries.altered(
+            batch.records, batch.values
+        )
 
     def encode(self, records: Records) -> list[bytes]:
         """Return what an entry is made of for each record; its line is the record's own bytes."""
         rows = records.records
-        return self._entries.of(self._of(rows), records.times, rows, records.values)
+        return self._entries.of(self._of(rows, records.levels), records.times, rows, records.values)
 
     def frame(self, pieces: list[bytes]) -> bytes:
         """Return the entries, each on two lines, for `send`."""
@@ -250,10 +254,19 @@ class LokiDestination:
         """Close the connections."""
         self._client.close()
 
-    def _of(self, rows: list[Any]) -> list[str]:
+    def _of(self, rows: list[Any], levels: Sequence[Any]) -> list[str]:
+        """Return the streams of records; a level that nobody knows is a label as it stands there."""
         if not self._label_getters:
             return [self._streams[()]] * len(rows)
-        return self._streams.of([list(map(get, rows)) for get in self._label_getters])
+        columns: list[list[Any]] = []
+        for path, get in self._label_getters:
+            if path != "level":
+                columns.append(list(map(get, rows)))
+            elif None in set(levels):
+                columns.append([level or get(row) for level, row in zip(levels, rows, strict=True)])
+            else:
+                columns.append([*levels])
+        return self._streams.of(columns)
 
     def _parts(self, request: _Request) -> Iterator[_Part]:
         """Return the entries by requests, and in each by streams in order of their time."""

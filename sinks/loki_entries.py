@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
 import orjson
 
+from logweir.record import NO_TRACES
 from sinks.destination import Getter
+from sinks.trace import without_zeros
 
 MAX_METADATA_BYTES = 64 * 1024
 """Loki's max_structured_metadata_size, of names and values."""
@@ -47,10 +49,12 @@ class Entries:
 
     Args:
         metadata: Gives each piece of structured metadata.
+        traces: The names of those that are ids of traces or spans, of which zeros are none.
     """
 
-    def __init__(self, metadata: Mapping[str, Getter]) -> None:
+    def __init__(self, metadata: Mapping[str, Getter], traces: Container[str] = ()) -> None:
         self._metadata = dict(metadata)
+        self._traces = traces
         self._seconds = _Seconds()
 
     def of(self, streams: list[str], times: list[str], rows: list[Any], values: list[bytes]) -> list[bytes]:
@@ -93,6 +97,7 @@ class Entries:
         if len(self._metadata) == 1 and not self._may_be_large(values):
             ((name, get),) = self._metadata.items()
             ids = list(map(get, rows))
+            ids = without_zeros(ids) if name in self._traces else ids
             if _all_hex(ids):
                 return [f'{{"{name}":"{each}"}}' if each else "" for each in ids]
         return [_json(self._found(row)) for row in rows]
@@ -102,7 +107,7 @@ class Entries:
         return {
             name: value if isinstance(value, str) else said(value)
             for name, value in found.items()
-            if value is not None and value != ""
+            if value is not None and value != "" and not (name in self._traces and _is_none(value))
         }
 
     def _may_be_large(self, values: list[bytes]) -> bool:
@@ -114,6 +119,10 @@ class Entries:
 def said(value: Any) -> str:
     """Return any value as JSON: orjson would refuse a whole number of more than 64 bits."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _is_none(identity: Any) -> bool:
+    return isinstance(identity, str) and identity in NO_TRACES
 
 
 def _all_hex(ids: list[Any]) -> bool:

@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 
-from sinks.heads import Levels
 from sinks.loki_entries import said
 
 MAX_LABEL_VALUE_BYTES = 2048
@@ -35,7 +34,6 @@ class Streams(dict[tuple[Any, ...], str]):
     Args:
         labels: The labels that all have.
         names: The names of the labels that come from fields.
-        levels: Those of them that are levels, which are normalised.
         limit: How many streams there may be at a time; the records of further ones share one stream.
         clock: Gives seconds.
     """
@@ -44,14 +42,12 @@ class Streams(dict[tuple[Any, ...], str]):
         self,
         labels: Mapping[str, str],
         names: Sequence[str],
-        levels: set[str],
         limit: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._labels = dict(labels)
         self._names = list(names)
-        self._levels = {name: Levels() for name in levels}
         self._limit = limit
         self._clock = clock
         self._rotate_at = clock() + FORGET_SECONDS
@@ -127,8 +123,6 @@ class Streams(dict[tuple[Any, ...], str]):
         """Return the label set of these values, and whether one of them was too long; what is no text is left out."""
         labels, shortened = dict(self._labels), False
         for name, value in zip(self._names, key, strict=True):
-            if name in self._levels:
-                value = self._levels[name][value] or value  # noqa: PLW2901
             if isinstance(value, int | float):
                 value = said(value)  # noqa: PLW2901
             if not isinstance(value, str) or not value:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from logweir.record import Level
 from sinks.destination import Records
 from sinks.otlp_pieces import head
 from sinks.otlp_record import LogRecord, Mapper
@@ -36,7 +37,7 @@ class JsonEncoder:
     def encode(self, records: Records) -> list[bytes]:
         """Return the records, each with its resource before it."""
         observed = [str(round(each * 1e9)) for each in records.written]
-        columns = zip(records.values, records.records, records.ids, observed, strict=True)
+        columns = zip(records.values, records.records, records.ids, records.levels, observed, strict=True)
         return [self._encode(*each) for each in columns]
 
     def frame(self, groups: Mapping[bytes, list[bytes]]) -> bytes:
@@ -51,9 +52,9 @@ class JsonEncoder:
         ]
         return b'{"resourceLogs":[%b]}' % b",".join(parts)
 
-    def _encode(self, value: bytes, row: Any, uid: str, observed: str) -> bytes:
+    def _encode(self, value: bytes, row: Any, uid: str, level: Level | None, observed: str) -> bytes:
         try:
-            record = self._mapper(value, row, uid)
+            record = self._mapper(value, row, uid, level)
             fields = _fields(record)
         except RecursionError:
             record = self._mapper.original(value, uid)

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from logweir.record import Level
 from sinks.destination import Records
 from sinks.otlp_record import RESOURCE, LogRecord, Mapper, is_native
 from sinks.otlp_usual import BODY, NO_HOST, SPAN, TIME, TRACE, UsualEncoder, resources, severity
@@ -35,7 +36,7 @@ class ProtobufEncoder:
     def __init__(self, mapper: Mapper, resource: Mapping[str, str]) -> None:
         self._mapper = mapper
         self._resources = resources(resource)
-        self._usual = UsualEncoder(mapper, self._resources)
+        self._usual = UsualEncoder(self._resources)
         self._native: dict[type, bool] = {}
 
     def encode(self, records: Records) -> list[bytes]:
@@ -47,7 +48,9 @@ class ProtobufEncoder:
         else:
             pieces, others = [b""] * len(values), [*range(len(values))]
         for index in others:
-            pieces[index] = self._general(values[index], rows[index], ids[index], observed[index])
+            pieces[index] = self._general(
+                values[index], rows[index], ids[index], records.levels[index], observed[index]
+            )
         return pieces
 
     def frame(self, groups: Mapping[bytes, list[bytes]]) -> bytes:
@@ -71,10 +74,10 @@ class ProtobufEncoder:
             self._native[kind] = is_native(kind, self._mapper.getters)
         return self._native[kind]
 
-    def _general(self, value: bytes, row: Any, uid: str, observed: str) -> bytes:
+    def _general(self, value: bytes, row: Any, uid: str, level: Level | None, observed: str) -> bytes:
         plain = value.isascii() and b"\\u" not in value and uid.isascii()
         try:
-            text = self._fields(self._mapper(value, row, uid), plain=plain)
+            text = self._fields(self._mapper(value, row, uid, level), plain=plain)
         except RecursionError:
             text = self._fields(self._mapper.original(value, uid), plain=False)
         return (text + observed).encode("latin-1")

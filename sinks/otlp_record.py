@@ -22,18 +22,14 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from logweir.json_text import without_halves
-from logweir.record import LEVELS, OTEL_LEVELS, PINO_LEVELS, LevelTable
+from logweir.record import Level
+from logweir.times import moment_of
 from sinks.destination import Getter
-
-SEVERITIES = {level: 1 + 4 * rank for rank, level in enumerate(LEVELS)}
-"""SeverityNumber: trace 1, debug 5, info 9, warn 13, error 17, fatal 21."""
 
 RESOURCE = {
     "context.service": "service.name",
@@ -64,11 +60,8 @@ TRACE_BYTES = 16
 SPAN_BYTES = 8
 
 _LATEST = 1 << 64
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:[.,](\d+))?([Zz]|[+-]\d\d:?\d\d)?")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DIGITS = 9
-_SCALES = ((1e11, 1_000_000_000), (1e14, 1_000_000), (1e17, 1_000), (1e20, 1))
-"""An epoch number below the first is in the unit of so many nanoseconds: seconds, milliseconds and so on."""
+_LONG_FRACTION = re.compile(r"[.,][0-9]{10}")
 _LONG_INTEGER = 4000
 """Digits: Python refuses to read longer ones (sys.set_int_max_str_digits)."""
 
@@ -104,31 +97,26 @@ class Mapper:
 
     def __init__(self, getter: Callable[[str], Getter]) -> None:
         self.getters = {path: getter(path) for path in FIELDS}
-        self._levels = LevelTable({**OTEL_LEVELS, **PINO_LEVELS})
 
-    def severity(self, level: str | int) -> int:
-        """Return the SeverityNumber of a level; 0 for one that is not known."""
-        known = self._levels[level]
-        return SEVERITIES[known] if known else 0
-
-    def __call__(self, value: bytes, row: Any, uid: str) -> LogRecord:
+    def __call__(self, value: bytes, row: Any, uid: str, level: Level | None) -> LogRecord:
         """Return one record.
 
         Args:
             value: Its bytes.
             row: Its projected fields.
             uid: Its identity.
+            level: Its level; None for one that nobody knows.
 
         Raises:
             RecursionError: It is nested too deeply; `original` takes any.
         """
-        return self._map(parse(value), {path: get(row) for path, get in self.getters.items()}, uid)
+        return self._map(parse(value), {path: get(row) for path, get in self.getters.items()}, uid, level)
 
     def original(self, value: bytes, uid: str) -> LogRecord:
         """Return a record that is nested deeper than Python can follow: as its text, which says all of it."""
         return LogRecord(attributes={UID: uid, ORIGINAL: value.decode()})
 
-    def _map(self, own: dict[str, Any], said: dict[str, Any], uid: str) -> LogRecord:
+    def _map(self, own: dict[str, Any], said: dict[str, Any], uid: str, level: Level | None) -> LogRecord:
         record = LogRecord()
         for path, name in RESOURCE.items():
             if isinstance(said[path], str) and said[path]:
@@ -137,10 +125,9 @@ class Mapper:
         record.time, exact = nanoseconds(said["timestamp"])
         if record.time and exact:
             _take(own, "timestamp", said["timestamp"])
-        level = said["level"]
-        if isinstance(level, str | int) and not isinstance(level, bool):
-            record.severity, record.severity_text = self.severity(level), str(level)
-            _take(own, "level", level)
+        record.severity, record.severity_text = _severity(said["level"], level)
+        if level is not None or isinstance(said["level"], str | int):
+            _take(own, "level", said["level"])
         if said["message"] is not None and not _beyond(said["message"]):
             record.body = said["message"]
             _take(own, "message", record.body)
@@ -216,41 +203,22 @@ def nanoseconds(value: Any) -> tuple[int, bool]:
     """Return nanoseconds since 1970, and whether they say all that the value does.
 
     Args:
-        value: RFC 3339 text, or an epoch number whose size tells its unit (s, ms, us or ns), as such or as text.
+        value: A time as it stands in a record.
 
     Returns:
         0 for what is no time, or one that the protocol can't hold: before 1970, or after 2554.
     """
-    try:
-        found, exact = _of_text(value) if isinstance(value, str) else (_of_number(value), True)
-    except (ValueError, OverflowError):
+    moment = moment_of(value)
+    if moment is None:
         return 0, False
+    found = moment.second * 10**_DIGITS + int(moment.fraction.ljust(_DIGITS, "0"))
+    exact = not (isinstance(value, str) and _LONG_FRACTION.search(value))
     return (found, exact) if 0 < found < _LATEST else (0, False)
 
 
-def _of_text(text: str) -> tuple[int, bool]:
-    if text.isascii() and text.isdigit():
-        return _of_number(int(text)), True
-    match = _TIME.fullmatch(text)
-    if not match:
-        return _since_epoch(datetime.fromisoformat(text)), "." not in text
-    second, fraction, zone = match[1], match[2] or "", match[3]
-    moment = datetime.fromisoformat(second.upper() + ("+00:00" if zone in {None, "Z", "z"} else zone))
-    return _since_epoch(moment) + int(fraction[:_DIGITS].ljust(_DIGITS, "0")), len(fraction) <= _DIGITS
-
-
-def _since_epoch(moment: datetime) -> int:
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return (aware - _EPOCH) // timedelta(microseconds=1) * 1000
-
-
-def _of_number(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    for limit, scale in _SCALES:
-        if 0 <= value < limit:
-            return value * scale if isinstance(value, int) else round(Decimal(repr(value)) * scale)
-    return 0
+def _severity(said: Any, level: Level | None) -> tuple[int, str]:
+    """Return a SeverityNumber and a SeverityText; a level that nobody knows is told as it stands there."""
+    return (level.number, level.text) if level is not None else (0, str(said) if isinstance(said, str | int) else "")
 
 
 def _take(own: dict[str, Any], path: str, value: Any) -> None:

@@ -12,8 +12,9 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from logweir.record import LevelTable
 from sinks.otlp_pieces import head
-from sinks.otlp_record import RENAMED, RESOURCE, UID, Mapper, nanoseconds
+from sinks.otlp_record import RENAMED, RESOURCE, UID, nanoseconds
 from sinks.otlp_tables import DOUBLE_HEAD, Names, Table, fixed
 from sinks.otlp_wire import any_value, double, field, fixed64, integer, key_value, varint, wire, wired
 
@@ -26,6 +27,7 @@ _INTEGERS_LIMIT = 10_000
 # Tags: a field's number times 8, and its wire type.
 TIME, BODY, TRACE, SPAN = "\x09", "\x2a", "\x4a", "\x52"
 _SEVERITY, _SEVERITY_TEXT = "\x10", "\x1a"
+_LEVELS = LevelTable()
 _RESOURCE, _RESOURCE_ATTRIBUTE = "\x0a", "\x0a"
 
 _TRACE_HEX, _SPAN_HEX = f"{ord(TRACE):02x}10", f"{ord(SPAN):02x}08"
@@ -151,6 +153,12 @@ def severity(number: int, text: str) -> str:
     return (_SEVERITY + varint(number) if number else "") + (field(_SEVERITY_TEXT, text) if text else "")
 
 
+def _severity(text: str) -> str:
+    """Return the fields of a level under logweir's own name, where its numbers are the usual ones."""
+    level = _LEVELS[text]
+    return severity(0 if level is None else level.number, text)
+
+
 def _resource(attributes: Mapping[str, str]) -> str:
     """Return a resource, with the length of the whole before it."""
     pairs = [field(_RESOURCE_ATTRIBUTE, key_value(name, value)) for name, value in attributes.items()]
@@ -161,13 +169,12 @@ class UsualEncoder:
     """Writes records of the usual shape.
 
     Args:
-        mapper: The general path.
         resources: The resources, which the general path shares.
     """
 
-    def __init__(self, mapper: Mapper, resources: Table[ResourceKey]) -> None:
+    def __init__(self, resources: Table[ResourceKey]) -> None:
         self._resources, self._times, self._bodies = resources, Table(_time, _TIMES_LIMIT), Table(_body, _BODIES_LIMIT)
-        self._levels = Table[str](lambda level: severity(mapper.severity(level), level) if level else "", _LEVELS_LIMIT)
+        self._levels = Table(_severity, _LEVELS_LIMIT)
         self._integers = Table(integer, _INTEGERS_LIMIT)
         self._uid, self._category, self._parent = fixed(UID), fixed("category"), fixed("trace.parentSpanId")
         self._request, self._session = fixed("context.requestId"), fixed(RENAMED["context.sessionId"])

@@ -57,6 +57,7 @@ class Request:
         records.ids += batch.ids if whole else batch.ids[start:stop]
         records.records += batch.records if whole else batch.records[start:stop]
         records.times += batch.times if whole else batch.times[start:stop]
+        records.levels += batch.levels if whole else batch.levels[start:stop]
         if written:
             records.written += batch.written[start:stop]
         self.pieces += pieces if whole else pieces[start:stop]
@@ -73,6 +74,7 @@ class Request:
             [mine.ids[index] for index in indexes],
             [mine.records[index] for index in indexes],
             [mine.times[index] for index in indexes] if mine.times else [],
+            [mine.levels[index] for index in indexes] if mine.levels else [],
             [mine.written[index] for index in indexes] if mine.written else [],
         )
         part.offsets = [self.offsets[index] for index in indexes]

@@ -28,7 +28,7 @@ from logweir.units import Duration
 from sinks.address import without_credentials
 from sinks.columns import Columns, joined
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records, Retry, probed
-from sinks.heads import Heads, Levels, Member, said
+from sinks.heads import Heads, Member, said
 from sinks.http import HttpClient, Response
 from sinks.secret import HeaderSecret
 from sinks.settings import CommonDestination, env_field
@@ -47,7 +47,7 @@ _SECONDS_LIMIT = 10_000
 _SECOND, _MILLISECONDS = itemgetter(slice(19)), itemgetter(slice(19, 23))
 _IN_MILLISECONDS = len("2026-01-01T00:00:00.000Z")
 """Parts of a time in UTC: up to the second, the milliseconds with the dot before them, and the zone."""
-_HEAD_FIELDS = ("level", "context.service", "context.environment")
+_HEAD_FIELDS = ("context.service", "context.environment")
 _HOST_FIELD = "context.host"
 
 
@@ -79,7 +79,7 @@ class Splunk(CommonDestination):
 
     def fields(self) -> set[str]:
         """Return what an event's time, host and indexed fields come from."""
-        return {"timestamp", *_HEAD_FIELDS, _HOST_FIELD}
+        return {"timestamp", "level", *_HEAD_FIELDS, _HOST_FIELD}
 
     def open(self, getter: Callable[[str], Getter], resume: Any, partition: int = 0) -> SplunkDestination:
         """Return the destination; it connects with the first request."""
@@ -115,7 +115,6 @@ class SplunkDestination:
         self._columns = Columns(getter(name) for name in (_HOST_FIELD, *_HEAD_FIELDS))
         self._heads = Heads(self._head)
         self._hosts = Member("host", settings.host)
-        self._levels = Levels()
         self._seconds = _Seconds()
         self._numbers = EventNumbers()
         self._channel = str(uuid.uuid4())
@@ -143,9 +142,10 @@ class SplunkDestination:
         seconds = map(self._seconds.__getitem__, map(_SECOND, records.times))
         fractions = _milliseconds(records.times)
         before, hosts, behind = self._hosts.of(hosts)
+        heads = self._heads.of([records.levels, *parts])
         starts = [
             f'{{"time":{second}{fraction},{before}{host}{behind}{head}'
-            for second, fraction, host, head in zip(seconds, fractions, hosts, self._heads.of(parts), strict=True)
+            for second, fraction, host, head in zip(seconds, fractions, hosts, heads, strict=True)
         ]
         return joined(starts, records.values, b"}")
 
@@ -204,7 +204,7 @@ class SplunkDestination:
         members: dict[str, Any] = {"source": settings.source, "sourcetype": settings.sourcetype}
         if settings.index:
             members["index"] = settings.index
-        fields = {"level": self._levels[level], "service": said(service), "environment": said(environment)}
+        fields = {"level": level, "service": said(service), "environment": said(environment)}
         if any(fields.values()):
             members["fields"] = {name: value for name, value in fields.items() if value}
         return orjson.dumps(members)[1:-1].decode() + ',"event":'

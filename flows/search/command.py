@@ -27,6 +27,7 @@ from logweir.times import epoch_seconds, rfc3339
 from logweir.units import parse_duration
 from operators.decode import Decoder
 from operators.projection import Projection
+from operators.settled import Levels
 from operators.where import parse
 from sinks.console import FIELDS, Pretty
 
@@ -116,6 +117,7 @@ class Lines:
     def __init__(self, archive: FlowArchive, *, colours: bool, kept: bool) -> None:
         projection = Projection(FIELDS, archive.layout, identified=False)
         self._decode = Decoder(projection, final=False)
+        self._levels = Levels(projection)
         self._pretty = Pretty(projection.getter, colours, dated=True)
         self._kept = kept
         self._holds = LegalHolds(archive.retention.hold, archive.layout)
@@ -127,7 +129,8 @@ class Lines:
         self._decode(batch)
         lines = [row.raw.decode(errors="replace") for row in rows]
         for at, record in zip(batch.offsets, batch.records, strict=True):
-            lines[at] = self._pretty.line(record, rfc3339(rows[at].key.moment / 1e6))
+            (level,) = self._levels([record])
+            lines[at] = self._pretty.line(record, rfc3339(rows[at].key.moment / 1e6), level)
         if self._kept:
             held = self._held(rows)
             lines = [

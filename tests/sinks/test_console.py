@@ -101,12 +101,25 @@ def test_any_record_can_be_printed(record: dict[str, Any]) -> None:
         b'{"timestamp":"0001-01-01T00:00:00+23:00"}',
         b'{"performance":{"duration":1e999},"metadata":{"n":%s}}' % (b"9" * 400),
         rb'{"message":"\ud800"}',
-        b'{"error":"text","context":7,"metadata":[1]}',
+        b'{"error":7,"context":7,"metadata":[1]}',
     ],
 )
 def test_odd_records_can_be_printed(raw: bytes) -> None:
     """A date out of range, a number out of range, half a surrogate pair and wrong types are printed."""
     assert lines(raw).count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"error": "dial tcp 10.0.0.1:443: refused"},
+        {"error": "dial tcp 10.0.0.1:443: refused", "level": "error", "message": "call failed"},
+        {"error": {"message": "dial tcp 10.0.0.1:443: refused"}},
+    ],
+)
+def test_an_error_that_is_text_is_shown(record: dict[str, Any]) -> None:
+    """zap, zerolog, logrus and slog write it so."""
+    assert lines(orjson.dumps(record)).endswith("\n    dial tcp 10.0.0.1:443: refused\n")
 
 
 def test_colours_only_where_asked_for() -> None:

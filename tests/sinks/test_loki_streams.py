@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from logweir.record import Level
 from sinks.loki_streams import FORGET_SECONDS, OTHER, TOO_LONG, TOO_MANY, Streams
 
 
@@ -19,7 +20,7 @@ class Clock:
 def made(limit: int = 2) -> tuple[Streams, Clock]:
     """Return streams of two fields, and their clock."""
     clock = Clock()
-    return Streams({"job": "j"}, ["service", "level"], {"level"}, limit, clock), clock
+    return Streams({"job": "j"}, ["service", "level"], limit, clock), clock
 
 
 def of(streams: Streams, *services: Any) -> list[str]:
@@ -39,7 +40,7 @@ def test_no_more_than_the_limit() -> None:
 def test_the_same_labels_by_other_values_are_one() -> None:
     """Values that lead to the same labels are one stream."""
     streams, _ = made()
-    found = streams.of([["a", "a", "a", "b"], ["warn", "WARNING", 40, None]])
+    found = streams.of([["a", "a", "a", "b"], ["warn", Level("warn", 13, "WARNING"), Level("warn", 13, "40"), None]])
     assert len(set(found)) == 2
     assert streams.altered(found) == {}
 

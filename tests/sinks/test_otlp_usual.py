@@ -125,7 +125,7 @@ class TestSaying:
                 taken.append((value, projection.decode(value)))
         assert 0 < len(taken) < 400
         for value, row in taken:
-            (piece,) = encoder.encode(Records([value], ["i"], [row], written=[1.0]))
+            (piece,) = encoder.encode(Records([value], ["i"], [row], levels=[None], written=[1.0]))
             assert b'"end"' in piece
 
     def test_identities_of_any_text(self) -> None:
@@ -133,7 +133,7 @@ class TestSaying:
         value = b'{"timestamp":"2026-11-01T10:00:00Z","message":"m"}'
         projection = Projection(FIELDS, LOGWEIR)
         encoder = ProtobufEncoder(Mapper(projection.getter), {})
-        records = Records([value], ["é.log-0-0"], [projection.decode(value)], written=[1.0])
+        records = Records([value], ["é.log-0-0"], [projection.decode(value)], levels=[None], written=[1.0])
         pieces = encoder.encode(records)
         with patch.object(ProtobufEncoder, "_is_native", return_value=False):
             assert encoder.encode(records) == pieces
@@ -153,8 +153,7 @@ class TestCost:
 
     def test_bounds(self) -> None:
         """Names, numbers, lengths, times and resources that never come again don't fill the memory."""
-        mapper = Mapper(Projection(FIELDS, LOGWEIR).getter)
-        encoder = UsualEncoder(mapper, resources({}))
+        encoder = UsualEncoder(resources({}))
         for number in range(25_000):
             value = orjson.dumps(
                 {

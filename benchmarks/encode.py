@@ -64,7 +64,7 @@ def _run(kind: str, batches: list[list[bytes]]) -> tuple[float, float]:
     """Return the CPU seconds of encoding and of framing everything, by a destination without any cache yet."""
     settings = _settings(kind)
     projection = Projection(settings.fields(), LOGWEIR)
-    decode = Decoder(projection)
+    decode = Decoder(projection, identified=settings.identified)
     destination = settings.open(projection.getter, None)
     encoding = framing = 0.0
     for values in batches:

@@ -30,7 +30,7 @@ def parts(flow: Flow) -> list[Callable[[Batch], Batch]]:
     layout = flow.source.layout()
     asked = Projection(fields_of(rules), layout, identified=False)
     read = Projection(settings.fields(), layout)
-    first, final = Decoder(asked, final=False), Decoder(read)
+    first, final = Decoder(asked, final=False), Decoder(read, identified=True)
     decided = compile_rules(rules, asked)
     destination = settings.open(read.getter, None)
     bodies: list[bytes] = []

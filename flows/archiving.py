@@ -55,6 +55,7 @@ class FlowArchive:
     partitions: int = 1
     concurrency: int = 1
     on_failure: Literal["hold"] = "hold"
+    identified: bool = False
 
     @property
     def takes_all(self) -> bool:

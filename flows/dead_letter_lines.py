@@ -111,6 +111,7 @@ def parse(line: bytes) -> tuple[str, Read]:
         _text(entry, "cause"),
         _text(entry, "reason"),
         _number(entry, "attempts"),
+        _text(entry, "identity") if "identity" in entry else "",
     )
     return _text(entry, "destination"), Read(letter, epoch_seconds(entry.get("timestamp")) or time.time())
 

@@ -25,6 +25,7 @@ def parse(message: Message) -> tuple[str, DeadLetter]:
         _text(headers, "cause"),
         _text(headers, "reason"),
         _number(headers, "attempts"),
+        _text(headers, "identity") if "logweir.identity" in headers else "",
     )
     return _text(headers, "destination"), letter
 

@@ -13,6 +13,7 @@ from flows.limiting import Place
 from flows.seats import Seating, identity
 from logweir.batch import Batch
 from operators.decode import Decoder
+from operators.identity import digests_of
 from operators.limiters import Limiters, Question
 from operators.projection import Projection
 from operators.redact import Redactor
@@ -58,7 +59,11 @@ class Plan:
         asked = whole or Projection(fields_of(every), layout, identified=False)
         self._redact = Redactor(flow.redact, layout) if flow.redact else None
         hide = self._redact.text if self._redact else None
-        self._decoder = Decoder(asked, final=whole is not None, hide=hide) if every else None
+        identified = [name for name in projections if flow.outlets[name].identified]
+        self._digests = bool(identified) and self._redact is not None
+        self._decoder = (
+            Decoder(asked, final=whole is not None, identified=bool(identified), hide=hide) if every else None
+        )
         self._rules: RuleSet = compile_rules(rules, asked)
         self._own_rules: dict[str, list[RuleSet]] = {}
         self._limiters: dict[str, Limiters] = {}
@@ -67,7 +72,9 @@ class Plan:
             last = compile_rules(some, asked, len(first.limiters))
             self._own_rules[name] = [last] if rules else [first, last]
             self._limiters[name] = Limiters([*first.limiters, *last.limiters], asked, revision)
-        self._final_decoders = {name: Decoder(each, hide=hide) for name, each in projections.items()}
+        self._final_decoders = {
+            name: Decoder(each, identified=name in identified, hide=hide) for name, each in projections.items()
+        }
         self.places = {name: _places(seatings[name], each.limiters) for name, each in self._limiters.items()}
         """By destination and slot."""
         self.samplers: dict[str, Mapping[int, SampleRule]] = {
@@ -82,6 +89,8 @@ class Plan:
 
     def decode(self, batch: Batch) -> Batch:
         """Return what of a raw batch the flow's rules let pass, redacted, with the fields that rules read decoded."""
+        if self._digests:
+            batch.digests = digests_of(batch.values)
         if self._redact is not None:
             self._redact(batch)
         if self._decoder is None:
@@ -114,8 +123,9 @@ class Plan:
         batch = told_records(summary, self.flow.source.layout(), self._redact)
         ids = batch.ids
         self._final_decoders[name](batch)
-        # They have no place in a topic to be told apart by.
+        # They have no place in a topic to be told apart by, and redaction may change them from one time to the next.
         batch.ids = ids
+        batch.identities = ids if batch.identities else []
         return batch
 
     def _finish(self, name: str, batch: Batch) -> Batch:

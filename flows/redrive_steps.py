@@ -8,6 +8,7 @@ from flows.config import Flow
 from flows.dead_letters import Read
 from logweir.batch import Batch
 from operators.decode import CAUSES, Decoder
+from operators.identity import digests_of
 from operators.projection import Projection
 from operators.redact import Redactor
 from operators.rules import compile_rules, fields_of
@@ -36,7 +37,8 @@ class Steps:
         self._rules = (compile_rules(rules, asked), compile_rules(own, asked))
         projection = Projection(flow.outlets[name].fields(), layout)
         self.getter = projection.getter
-        self._decode = Decoder(projection, hide=hide)
+        self._identified = flow.outlets[name].identified
+        self._decode = Decoder(projection, identified=self._identified, hide=hide)
 
     def __call__(self, reads: Sequence[Read]) -> list[Batch]:
         """Return the letters as batches; what still is no record is rejected as it was the last time."""
@@ -58,6 +60,8 @@ class Steps:
         if not raw:
             # What stands here tells a format of plain text that its lines were made records before.
             batch.records = [None] * len(batch)
+        if self._identified:
+            batch.digests = digests_of(batch.values)
         if self._redact is not None:
             self._redact(batch)
         if raw and self._decode_for_rules is not None:
@@ -66,6 +70,11 @@ class Steps:
                 batch = rules.filter(batch)
         self._decode(batch)
         known = {read.letter.offset: read.letter for read in reads}
+        if self._identified:
+            # A letter of an older version has none; its bytes are the next best.
+            batch.identities = [
+                known[offset].identity or made for offset, made in zip(batch.offsets, batch.identities, strict=True)
+            ]
         batch.account.rejected = [
             each._replace(cause=known[each.offset].cause, detail=known[each.offset].reason)
             for each in batch.account.rejected

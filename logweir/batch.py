@@ -98,10 +98,13 @@ class Batch:
         "_written",
         "account",
         "anew",
+        "digests",
+        "identities",
         "ids",
         "lane",
         "levels",
         "limiters",
+        "log",
         "offsets",
         "origin",
         "partition",
@@ -149,6 +152,16 @@ class Batch:
         """The place among the batches of its process, where a destination has to get them in the order of reading."""
         self.ids: list[str] = []
         """The record's own id, else topic-partition-offset; filled by decode."""
+        self.log = ""
+        """Names the log whose offsets these are, whatever else had its name before; empty where that's unknown."""
+        self.digests: list[str] = []
+        """Of the bytes of each record as they were read, where a step changes them before the identities are known."""
+        self.identities: list[str] = []
+        """What tells each record from every other and is the same at each repetition.
+
+        Its own id joined with a digest of its bytes as they were read, else its place in the log; filled by decode
+        where the destination asks for it.
+        """
 
     def __len__(self) -> int:
         return len(self.values)
@@ -182,7 +195,7 @@ class Batch:
     def keep(self, passed: Sequence[Any]) -> None:
         """Leave only the records for which `passed` is true."""
         kept = self.picked(passed)
-        for name in ("values", "offsets", "size", "_written", "records", "times", "levels", "ids", "limiters"):
+        for name in _COLUMNS:
             setattr(self, name, getattr(kept, name))
 
     def with_columns_of(self, batch: Batch, of: Callable[[Iterable[Any]], list[Any]]) -> Batch:
@@ -190,11 +203,28 @@ class Batch:
         self._written = None if batch._written is None else of(batch._written)
         self.records, self.times, self.levels = of(batch.records), of(batch.times), of(batch.levels)
         self.ids, self.limiters = of(batch.ids), of(batch.limiters)
-        self.anew, self.turn, self.lane = batch.anew, batch.turn, batch.lane
+        self.digests, self.identities = of(batch.digests), of(batch.identities)
+        self.anew, self.turn, self.lane, self.log = batch.anew, batch.turn, batch.lane, batch.log
         return self
 
     def _of(self, values: list[bytes], offsets: Sequence[int], account: Account) -> Batch:
         return Batch(self.topic, self.partition, values, offsets, account, self.origin)
+
+
+_COLUMNS = (
+    "values",
+    "offsets",
+    "size",
+    "_written",
+    "records",
+    "times",
+    "levels",
+    "ids",
+    "digests",
+    "identities",
+    "limiters",
+)
+"""What `keep` replaces."""
 
 
 def _as_it_is(column: Any) -> Any:

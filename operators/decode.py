@@ -22,6 +22,7 @@ from logweir.batch import Account, Batch, Rejected
 from logweir.json_text import MARK, without_halves
 from logweir.times import rfc3339, settled
 from operators.formats import Format
+from operators.identity import digests_of, identities_of, ids_of, is_own, place_of
 from operators.projection import Projection
 from operators.settled import Levels
 
@@ -63,12 +64,16 @@ class Decoder:
         projection: The fields that something downstream reads.
         final: Whether the destination comes next: then the records get their `ids`, times and levels, and each is put
             on one line.
+        identified: Whether it asks for their `identities`.
         hide: What messages that are no records pass through on their way to the account.
     """
 
-    def __init__(self, projection: Projection, *, final: bool = True, hide: Hide | None = None) -> None:
+    def __init__(
+        self, projection: Projection, *, final: bool = True, identified: bool = False, hide: Hide | None = None
+    ) -> None:
         self._projection = projection
         self._final = final
+        self._identified = identified
         self._hide = hide
         self._wrap = projection.layout.wrap
         self._identity = projection.getter("id") if final else None
@@ -87,10 +92,14 @@ class Decoder:
                 self._decode_each(batch, bare)
         if self._identity is None:
             return
+        digests = (batch.digests or digests_of(batch.values)) if self._identified else []
         if set(map(_FIRST_BYTE, batch.values)) != {_BRACE} or any(map(contains, batch.values, repeat(_NEWLINE))):
             batch.values = [_one_line(value) for value in batch.values]
             batch.size = sum(map(len, batch.values))
-        batch.ids = _identify(batch, list(map(self._identity, batch.records)))
+        own = list(map(self._identity, batch.records))
+        batch.ids = ids_of(batch, own)
+        if self._identified:
+            batch.identities = identities_of(batch, own, digests)
         if self._timestamp is not None and batch.records:
             batch.times, unread = settled(list(map(self._timestamp, batch.records)), batch.written)
             batch.account.notice(UNREAD_TIME, unread)
@@ -199,7 +208,7 @@ class Identities:
             own = None
         if type(own) is str and own:
             return own
-        return _own_or_place(own, batch, batch.offsets[index])
+        return str(own) if is_own(own) else place_of(batch, batch.offsets[index])
 
 
 def is_record(value: bytes) -> bool:
@@ -238,25 +247,7 @@ class OwnIds:
                 return None
         except RecursionError:
             return None
-        return str(own) if isinstance(own, str | int) and own != "" and not isinstance(own, bool) else None
-
-
-def _own_or_place(own: Any, batch: Batch, offset: int) -> str:
-    if isinstance(own, str | int) and own != "" and not isinstance(own, bool):
-        return str(own)
-    return f"{batch.topic}-{batch.partition}-{offset}"
-
-
-def _identify(batch: Batch, ids: list[Any]) -> list[str]:
-    """Return each record's own id, else its place in the topic."""
-    try:
-        "".join(ids)  # the quickest test of every type
-    except TypeError:
-        pass
-    else:
-        if all(ids):
-            return ids
-    return [_own_or_place(own, batch, offset) for own, offset in zip(ids, batch.offsets, strict=True)]
+        return str(own) if is_own(own) else None
 
 
 def _one_line(value: bytes) -> bytes:

@@ -156,7 +156,7 @@ class RuleSet:
         self._identities.batch = batch
         code = settled(self.decide)
         if code is None:
-            codes = list(map(self.decide, batch.records, batch.ids or range(len(batch))))
+            codes = list(map(self.decide, batch.records, range(len(batch))))
             if self._levels is not None:
                 self._levels.note(batch.account)
         elif code < 0 and not batch.limiters:

@@ -136,10 +136,8 @@ class Samplers:
         self._identities.batch = batch
         names: list[Any] = list(map(self._trace_id, batch.records))
         if set(map(type, names)) != {str} or not NO_TRACES.isdisjoint(names):
-            known: Sequence[Any] = batch.ids or range(len(batch))
             names = [
-                name if trace_of(name) is not None else own if isinstance(own, str) else self._identities(own)
-                for name, own in zip(names, known, strict=True)
+                name if trace_of(name) is not None else self._identities(index) for index, name in enumerate(names)
             ]
         return list(map(str.encode if "".join(names).isascii() else key_bytes, names))
 

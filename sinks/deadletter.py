@@ -40,6 +40,8 @@ class DeadLetter(NamedTuple):
     """In full, such as the destination's own words."""
     attempts: int
     """How often it was sent; 0 when it never was."""
+    identity: str = ""
+    """Who the record is, where its destination tells repetitions: redaction may have changed its bytes."""
 
 
 class DeadLetters(Protocol):
@@ -137,6 +139,8 @@ class DirectoryDeadLetters:
             "partition": letter.partition,
             "offset": letter.offset,
         }
+        if letter.identity:
+            entry["identity"] = letter.identity
         try:
             entry["record"] = letter.value.decode()
         except UnicodeDecodeError:
@@ -243,6 +247,8 @@ class KafkaDeadLetters:
             "logweir.partition": str(letter.partition),
             "logweir.offset": str(letter.offset),
         }
+        if letter.identity:
+            headers["logweir.identity"] = letter.identity
         while True:
             try:
                 self._producer.produce(self._topic, letter.value, headers=headers, on_delivery=acknowledged)

@@ -53,6 +53,8 @@ class Records:
     """The level of each, settled; None for one that nobody knows. Only where `level` is among the fields."""
     written: list[float] = field(default_factory=list)
     """When each was written to the source, in epoch seconds; only where `Limits.written` asks for it."""
+    identities: list[str] = field(default_factory=list)
+    """What tells each from every other, the same at each repetition; only where the settings are `identified`."""
 
     @classmethod
     def of(cls, batch: Batch, *, written: bool = False) -> Records:
@@ -62,9 +64,8 @@ class Records:
             batch: The batch.
             written: Whether the destination's `Limits.written` asks for when each was written.
         """
-        return cls(
-            batch.values, batch.ids, batch.records, batch.times, batch.levels, [*batch.written] if written else []
-        )
+        times = [*batch.written] if written else []
+        return cls(batch.values, batch.ids, batch.records, batch.times, batch.levels, times, batch.identities)
 
     def __len__(self) -> int:
         return len(self.values)

@@ -118,6 +118,11 @@ class Elasticsearch(CommonDestination):
             raise ValueError(msg)
         return self
 
+    @property
+    def identified(self) -> bool:
+        """Whether repetitions are told by identities: always."""
+        return True
+
     def fields(self) -> set[str]:
         """Return the fields that a document's `@timestamp` and index come from."""
         return {"timestamp"}
@@ -195,11 +200,13 @@ class ElasticsearchDestination:
         if not self._dated and _all_plain(records):
             return [
                 f'{{"create":{{"_id":"{identity}"}}}}\n{{"@timestamp":"{time}",'.encode() + value[1:]
-                for value, identity, time in zip(records.values, records.ids, times, strict=True)
+                for value, identity, time in zip(records.values, records.identities, times, strict=True)
             ]
         return [
             b'{"create":{%b"_id":%b}}\n%b' % (self._target(time), _id(identity), self._document(value, time, row))
-            for value, identity, time, row in zip(records.values, records.ids, times, records.records, strict=True)
+            for value, identity, time, row in zip(
+                records.values, records.identities, times, records.records, strict=True
+            )
         ]
 
     def frame(self, pieces: list[bytes]) -> bytes:
@@ -294,8 +301,8 @@ class ElasticsearchDestination:
 def _all_plain(records: Records) -> bool:
     """Tell whether every record can take the fast path: ids that need no escape, and no `@timestamp` of its own."""
     return (
-        are_plain(records.ids)
-        and max(map(len, records.ids)) <= MAX_ID_BYTES
+        are_plain(records.identities)
+        and max(map(len, records.identities)) <= MAX_ID_BYTES
         # An object that is empty takes no comma.
         and set(map(_SECOND_BYTE, records.values)) == {_QUOTE}
         and not any(_AT in value and b'"@timestamp"' in value for value in records.values)

@@ -140,6 +140,11 @@ class Gcp(CommonDestination):
         found = from_environment(GcpCredentials, {})
         return {**data, "credentials": found} if found.keys() == GcpCredentials.model_fields.keys() else data
 
+    @property
+    def identified(self) -> bool:
+        """Whether repetitions are told by identities: always."""
+        return True
+
     def fields(self) -> set[str]:
         """Return the fields that an entry is made of, beside the record itself."""
         return {"timestamp", "level", *_FIELDS, *self.label_fields.values()}
@@ -197,7 +202,7 @@ class GcpDestination:
 
     def encode(self, records: Records) -> list[bytes]:
         """Return an entry for each record, whose jsonPayload is the record's own bytes."""
-        rows, ids = records.records, records.ids
+        rows, ids = records.records, records.identities
         times = records.times
         traces, spans = map(without_zeros, self._columns.of(rows))
         if not are_plain(ids) or max(map(len, ids)) > MAX_INSERT_ID_BYTES:

@@ -74,7 +74,8 @@ class Kafka(CommonDestination):
     id_header: str | None = Field(
         None,
         min_length=1,
-        description="The name of a header that holds the record's id, by which a reader may tell a repetition.",
+        description="The name of a header by which a reader may tell a repetition: the record's own id joined with a "
+        "digest of its bytes, else its place.",
     )
     compression: bool | Literal["gzip", "lz4", "snappy", "zstd"] = Field(
         True, description="How the producer compresses batches; true is lz4."
@@ -104,6 +105,11 @@ class Kafka(CommonDestination):
     def librdkafka(self) -> dict[str, Any]:
         """Return the settings that any client of this cluster needs, secrets in the clear."""
         return client_settings(self.settings, self.brokers)
+
+    @property
+    def identified(self) -> bool:
+        """Whether messages have a header that tells repetitions."""
+        return self.id_header is not None
 
     def fields(self) -> set[str]:
         """Return the field of the key."""
@@ -143,7 +149,7 @@ class KafkaDestination:
         if self._key is not None:
             columns.append(_lines(list(map(self._key, records.records))))
         if self._settings.id_header is not None:
-            columns.append(_lines(records.ids))
+            columns.append(_lines(records.identities))
         if not columns:
             return records.values
         return list(map(b"\n".join, zip(*columns, records.values, strict=True)))

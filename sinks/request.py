@@ -55,6 +55,7 @@ class Request:
         whole = start == 0 and stop == len(batch.values)
         records.values += batch.values if whole else batch.values[start:stop]
         records.ids += batch.ids if whole else batch.ids[start:stop]
+        records.identities += batch.identities if whole else batch.identities[start:stop]
         records.records += batch.records if whole else batch.records[start:stop]
         records.times += batch.times if whole else batch.times[start:stop]
         records.levels += batch.levels if whole else batch.levels[start:stop]
@@ -76,6 +77,7 @@ class Request:
             [mine.times[index] for index in indexes] if mine.times else [],
             [mine.levels[index] for index in indexes] if mine.levels else [],
             [mine.written[index] for index in indexes] if mine.written else [],
+            [mine.identities[index] for index in indexes] if mine.identities else [],
         )
         part.offsets = [self.offsets[index] for index in indexes]
         for position, index in enumerate(indexes):
@@ -96,7 +98,9 @@ class Request:
         """Return the dead letter of one record."""
         topic, partition = self._origin(index)
         value, offset = self.records.values[index], self.offsets[index]
-        return DeadLetter(value, topic, partition, offset, cause, reason, self.attempt)
+        known = self.records.identities
+        identity = known[index] if known else ""
+        return DeadLetter(value, topic, partition, offset, cause, reason, self.attempt, identity)
 
     def _origin(self, index: int) -> tuple[str, int]:
         run = self.runs[bisect_right(self.runs, index, key=lambda run: run[0]) - 1]

@@ -98,6 +98,11 @@ class DeliverySettings(Protocol):
         """Seconds after its last answer when the destination is asked for its health."""
         ...
 
+    @property
+    def identified(self) -> bool:
+        """Whether it asks who each record is, to tell repetitions."""
+        ...
+
     def fields(self) -> set[str]:
         """Return the logical fields that it reads, as dotted paths."""
         ...
@@ -131,6 +136,11 @@ class CommonDestination(StrictModel):
     health_interval: Duration = Field(
         30.0, gt=0, description="How long after its last answer the destination is asked for its health."
     )
+
+    @property
+    def identified(self) -> bool:
+        """Whether the destination's `encode` reads `identities`, to tell repetitions by; then they are made."""
+        return False
 
     def fields(self) -> set[str]:
         """Return the logical fields that the destination's `encode` reads, as dotted paths; the rest isn't decoded."""

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from tests.feeding import NO_DEBUG, SELECTIVE, Feed, no_debug, passes, selective
 from tests.flowing import COMMAND, ROOT, Positions, Running, assert_ledger, twice, write_flow
+from tests.servers.bulk import own_id
 from tests.servers.elastic import FakeElastic, Fault
 from tests.servers.kafka import Kafka
 from tests.servers.opensearch import OpenSearch
@@ -37,14 +38,14 @@ def make_index(opensearch: OpenSearch, index: str) -> None:
 
 
 def ids_in(opensearch: OpenSearch, index: str) -> list[str]:
-    """Return the id of every document of an index."""
+    """Return the own id of the record that each document of an index is made of."""
     opensearch.request("POST", f"/{index}/_refresh")
     query = {"size": 10_000, "_source": False, "sort": ["_doc"], "track_total_hits": True}
     page = opensearch.request("POST", f"/{index}/_search?scroll=1m", query)
     total = page["hits"]["total"]["value"]
     found: list[str] = []
     while hits := page["hits"]["hits"]:
-        found += [hit["_id"] for hit in hits]
+        found += [own_id(hit["_id"]) for hit in hits]
         page = opensearch.request("POST", "/_search/scroll", {"scroll": "1m", "scroll_id": page["_scroll_id"]})
     opensearch.request("DELETE", "/_search/scroll", {"scroll_id": page["_scroll_id"]})
     assert len(found) == total

@@ -7,6 +7,7 @@ action but `create`, is refused.
 from __future__ import annotations
 
 import json
+import re
 import time
 import zlib
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 MAX_ID_BYTES = 512
+
+
+_DIGEST = re.compile(r"-[0-9a-f]{16}\Z")
 
 
 class Refused(Exception):  # noqa: N818  # an answer, not a defect
@@ -169,6 +173,11 @@ class Request:
     def ids(self) -> list[str]:
         """The documents' ids, in order."""
         return [create.id for create in self.creates]
+
+
+def own_id(identity: str) -> str:
+    """Return the part of an `_id` that is the record's own id: the digest of its bytes stands behind it."""
+    return _DIGEST.sub("", identity)
 
 
 def stored(create: Create) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from tests.servers.bulk import Create, Refused, Request, conflict, failed, stored, unreadable
+from tests.servers.bulk import Create, Refused, Request, conflict, failed, own_id, stored, unreadable
 
 MAX_CONTENT_LENGTH = 100 * 1024 * 1024
 
@@ -91,6 +91,9 @@ class FakeElastic:
         self.max_content_length = MAX_CONTENT_LENGTH
         """Of a body, unpacked; more is a 413."""
         self.docs: dict[tuple[str, str], bytes] = {}
+        """By index and by the record's own id, the first part of an `_id`; by all of it where two would be one."""
+        self.taken: dict[tuple[str, str], str] = {}
+        """By index and `_id`: the name in `docs`."""
         self.creates: Counter[str] = Counter()
         """How often each id was sent, whatever the answer."""
         self.requests = 0
@@ -224,7 +227,7 @@ class FakeElastic:
         creates = [] if self.count_only else request.creates
         docs = len(creates) or (request.body.count(b"\n") // 2 if self.count_docs else 0)
         with self._lock:
-            self.creates.update(create.id for create in creates)
+            self.creates.update(own_id(create.id) for create in creates)
             self.documents += docs
         if fault.hang or fault.close == "after":
             return fault
@@ -249,16 +252,19 @@ class FakeElastic:
         items = []
         with self._lock:
             for create in creates:
-                fault = self.item_fault(create.id, create.doc) if self.item_fault else None
+                fault = self.item_fault(own_id(create.id), create.doc) if self.item_fault else None
                 if create.fault or not create.id:
                     self.violations.append(f"document {create.id!r}: {create.fault or 'empty _id'}")
                     item = unreadable(create)
                 elif fault is not None:
                     item = failed(create, *fault)
-                elif (create.index, create.id) in self.docs:
+                elif (create.index, create.id) in self.taken:
                     item = conflict(create)
                 else:
-                    self.docs[create.index, create.id] = create.doc
+                    name = own_id(create.id)
+                    name = create.id if (create.index, name) in self.docs else name
+                    self.taken[create.index, create.id] = name
+                    self.docs[create.index, name] = create.doc
                     item = stored(create)
                 items.append({"create": item})
         errors = any("error" in item["create"] for item in items)

@@ -42,6 +42,7 @@ class Engine:
 
     def __init__(self, settings: CommonDestination, folder: Path, **changes: Any) -> None:
         self.projection = Projection(settings.fields(), LOGWEIR)
+        self.identified = settings.identified
         self.destination: Destination = settings.open(self.projection.getter, None)
         self._folder = folder
         self.told: list[dict[str, Any]] = []
@@ -63,7 +64,7 @@ class Engine:
         """Return the next records as decode leaves them."""
         batch = Batch("logs", 0, list(values), range(self._offset, self._offset + len(values)))
         self._offset += len(values)
-        Decoder(self.projection)(batch)
+        Decoder(self.projection, identified=self.identified)(batch)
         assert not batch.account.rejected
         return batch
 
@@ -75,7 +76,7 @@ class Engine:
     def encoded(self, *values: bytes) -> list[bytes]:
         """Return the pieces of records, which are not sent."""
         batch = Batch("logs", 0, list(values), range(len(values)))
-        Decoder(self.projection)(batch)
+        Decoder(self.projection, identified=self.identified)(batch)
         return self.destination.encode(Records.of(batch, written=self.destination.limits.written))
 
     def request_size(self, *values: bytes) -> int:
@@ -139,7 +140,7 @@ class Encoder:
     def __init__(self, configured: Callable[..., CommonDestination], arrived: float) -> None:
         self._configured = configured
         self._arrived = arrived
-        self.made: dict[str, tuple[Projection, Destination]] = {}
+        self.made: dict[str, tuple[Decoder, Destination]] = {}
 
     def __call__(self, *values: bytes, layout: Format = LOGWEIR, **changes: Any) -> list[bytes]:
         """Return the pieces of some records."""
@@ -147,9 +148,10 @@ class Encoder:
         if name not in self.made:
             settings = self._configured(**changes)
             projection = Projection(settings.fields(), layout)
-            self.made[name] = projection, settings.open(projection.getter, None)
-        projection, taker = self.made[name]
+            decode = Decoder(projection, identified=settings.identified)
+            self.made[name] = decode, settings.open(projection.getter, None)
+        decode, taker = self.made[name]
         batch = Batch("logs", 0, list(values), range(len(values)), origin=ReadAt(self._arrived))
-        Decoder(projection)(batch)
+        decode(batch)
         assert not batch.account.rejected
         return taker.encode(Records.of(batch, written=taker.limits.written))

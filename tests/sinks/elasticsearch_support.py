@@ -35,7 +35,7 @@ def destination(**changes: Any) -> ElasticsearchDestination:
 def decoded(values: Sequence[bytes], start: int = 0, topic: str = "logs") -> Batch:
     """Return a batch as decode leaves it."""
     batch = Batch(topic, 0, list(values), range(start, start + len(values)), origin=ReadAt(ARRIVED))
-    Decoder(PROJECTION)(batch)
+    Decoder(PROJECTION, identified=True)(batch)
     return batch
 
 
@@ -43,4 +43,7 @@ def records(*values: bytes, ids: Sequence[str] | None = None) -> Records:
     """Return the columns of a request."""
     batch = decoded(values)
     assert not batch.account.rejected
-    return Records(batch.values, list(ids) if ids is not None else batch.ids, batch.records, batch.times)
+    found = Records.of(batch)
+    if ids is not None:
+        found.identities = list(ids)
+    return found

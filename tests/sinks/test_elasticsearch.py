@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from logweir.batch import Batch, ReadAt
 from operators.decode import UNREAD_TIME, Decoder
+from operators.identity import digests_of
 from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Records, Retry, TooLarge
 from sinks.elasticsearch_answers import read_answer
 from sinks.http import Response
@@ -84,7 +85,9 @@ class TestEncode:
         taker = destination()
         with patch("sinks.elasticsearch.ElasticsearchDestination._document", side_effect=AssertionError):
             (piece,) = taker.encode(records(PLAIN))
-        assert piece == b'{"create":{"_id":"1"}}\n{"@timestamp":"2026-11-01T10:00:00.000Z",' + PLAIN[1:]
+        (digest,) = digests_of([PLAIN])
+        action = b'{"create":{"_id":"1-%b"}}' % digest.encode()
+        assert piece == action + b'\n{"@timestamp":"2026-11-01T10:00:00.000Z",' + PLAIN[1:]
 
     @pytest.mark.parametrize(
         ("value", "expected"),
@@ -142,7 +145,7 @@ class TestIndex:
         days = []
         for day in range(2):
             batch = Batch("logs", 0, list(values), range(3), origin=ReadAt(ARRIVED + day * 86400))
-            Decoder(PROJECTION)(batch)
+            Decoder(PROJECTION, identified=True)(batch)
             pieces = taker.encode(Records.of(batch))
             days.append([json.loads(piece.split(b"\n")[0])["create"]["_index"] for piece in pieces])
             assert batch.account.notices == {UNREAD_TIME: 1}

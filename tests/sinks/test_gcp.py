@@ -49,8 +49,8 @@ def entries(*values: bytes, ids: list[str] | None = None, **changes: Any) -> lis
     projection = Projection(settings.fields(), LOGWEIR)
     taker = GcpDestination(settings, projection.getter)
     batch = Batch("logs", 0, list(values), range(len(values)), origin=ReadAt(1_790_000_000.0))
-    Decoder(projection)(batch)
-    batch.ids = ids or [str(number) for number in range(len(values))]
+    Decoder(projection, identified=True)(batch)
+    batch.identities = ids or [str(number) for number in range(len(values))]
     columns = Records.of(batch)
     found: list[dict[str, Any]] = json.loads(taker.frame(taker.encode(columns)))["entries"]
     taker.close()

@@ -139,7 +139,8 @@ class TestEncode:
     @given(st.lists(st.tuples(st.none() | st.text() | st.integers() | st.booleans(), st.text(min_size=1)), min_size=1))
     def test_messages(self, some: list[tuple[Any, str]]) -> None:
         """Whatever keys and ids are, each message has its own: text as it is, anything else as JSON, and nothing."""
-        columns = Records(records(len(some)), [each for _, each in some], [key for key, _ in some])
+        ids = [each for _, each in some]
+        columns = Records(records(len(some)), ids, [key for key, _ in some], identities=ids)
         keys = [
             key if key is None else key.encode() if isinstance(key, str) else json.dumps(key).encode()
             for key, _ in some

@@ -44,7 +44,7 @@ def ask(settings: CommonDestination, way: Way, **record: Any) -> Probed:
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         value = orjson.dumps({"id": "1", "timestamp": moment, "message": "m", **record})
         batch = Batch("logs", 0, [value], range(1))
-        Decoder(projection)(batch)
+        Decoder(projection, identified=settings.identified)(batch)
         body = destination.frame(destination.encode(Records.of(batch, written=destination.limits.written)))
         return probed(destination.send(compress(body, destination.compression), 1))
     finally:

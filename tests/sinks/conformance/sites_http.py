@@ -59,7 +59,8 @@ class ElasticsearchSite(HttpSite):
         return elasticsearch_support.configured(**{"url": url, "api_key": self.key, "compression": True, **changes})
 
     def taken(self) -> list[tuple[str, dict[str, Any]]]:
-        return [(identity, json.loads(doc)) for (_, identity), doc in self.server.docs.items()]
+        docs = self.server.docs
+        return [(name, json.loads(docs[index, own])) for (index, name), own in self.server.taken.items()]
 
     def same(self, sent: Sent, got: tuple[str, dict[str, Any]]) -> bool:
         added = {} if "@timestamp" in sent.record else {"@timestamp": got[1].get("@timestamp", "missing")}

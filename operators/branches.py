@@ -217,7 +217,7 @@ def _hashed(rule: SampleRule, projection: Projection, identify: Identify) -> Bra
     digest = xxhash.xxh3_64_intdigest
     seed = digest(rule.name.encode())
     threshold = math.ceil(rate * 2**64)
-    trace_id = projection.getter("trace.traceId")
+    trace_id, none = projection.getter("trace.traceId"), NO_TRACES
     by = projection.getter(rule.by_fields[0]) if rule.by_fields else None
 
     def branch(level: str | None, passed: Step, over: Step) -> Step:  # noqa: ARG001
@@ -226,7 +226,7 @@ def _hashed(rule: SampleRule, projection: Projection, identify: Identify) -> Bra
                 data = key_bytes(value)
             else:
                 key = trace_id(record)
-                if type(key) is not str or key in NO_TRACES:
+                if type(key) is not str or key in none:
                     key = identity if isinstance(identity, str) else identify(identity)
                 data = key.encode() if key.isascii() else key_bytes(key)
             return passed(record, identity) if digest(data, seed) < threshold else over(record, identity)

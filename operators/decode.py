@@ -202,10 +202,13 @@ class Identities:
         """Return the identity of the batch's record of this index."""
         batch = self.batch
         assert batch is not None
+        value = batch.values[index]
         try:
-            own = self._identity(self._decode(without_halves(batch.values[index])))
+            own = self._identity(self._decode(value))
         except msgspec.ValidationError:
             own = None
+        except msgspec.DecodeError:
+            own = self._identity(self._decode(without_halves(value)))
         if type(own) is str and own:
             return own
         return str(own) if is_own(own) else place_of(batch, batch.offsets[index])
@@ -216,7 +219,12 @@ def is_record(value: bytes) -> bool:
     value = value.removeprefix(MARK)
     try:
         value.decode()
-        _validate(without_halves(value))
+        try:
+            _validate(value)
+        except msgspec.DecodeError:
+            if (whole := without_halves(value)) is value:
+                return False
+            _validate(whole)
     except ValueError:
         return False
     except RecursionError:

@@ -33,7 +33,7 @@ from sinks.destination import Getter, Limits, Outcome, Probed, Records, probed
 from sinks.gcp_answers import read_answer
 from sinks.http import HttpClient, Response
 from sinks.settings import CommonDestination, env_field, from_environment
-from sinks.trace import SPAN_DIGITS, TRACE_DIGITS, packed, without_zeros
+from sinks.trace import SPAN_DIGITS, TRACE_DIGITS, packed
 
 MAX_REQUEST_BYTES = 10_000_000
 MAX_ENTRY_BYTES = 256 * 1024
@@ -204,7 +204,7 @@ class GcpDestination:
         """Return an entry for each record, whose jsonPayload is the record's own bytes."""
         rows, ids = records.records, records.identities
         times = records.times
-        traces, spans = map(without_zeros, self._columns.of(rows))
+        traces, spans = self._columns.of(rows)
         if not are_plain(ids) or max(map(len, ids)) > MAX_INSERT_ID_BYTES:
             ids = [_insert_id(identity) for identity in ids]
         severities, where = _severities(records.levels), self._traces
@@ -279,8 +279,9 @@ class GcpDestination:
 
 
 def _all_ids(ids: list[Any], digits: int) -> bool:
-    """Tell whether all ids that are there have this many hexadecimal digits."""
-    return packed(list(filter(None, ids)), digits) is not None
+    """Tell whether all ids that are there have this many hexadecimal digits, and none is zeros; no to be sure."""
+    raw = packed(list(filter(None, ids)), digits)
+    return raw is not None and bytes(digits // 2) not in raw
 
 
 def _insert_id(identity: str) -> str:

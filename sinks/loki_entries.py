@@ -12,7 +12,6 @@ import orjson
 
 from logweir.record import NO_TRACES
 from sinks.destination import Getter
-from sinks.trace import without_zeros
 
 MAX_METADATA_BYTES = 64 * 1024
 """Loki's max_structured_metadata_size, of names and values."""
@@ -97,7 +96,6 @@ class Entries:
         if len(self._metadata) == 1 and not self._may_be_large(values):
             ((name, get),) = self._metadata.items()
             ids = list(map(get, rows))
-            ids = without_zeros(ids) if name in self._traces else ids
             if _all_hex(ids):
                 return [f'{{"{name}":"{each}"}}' if each else "" for each in ids]
         return [_json(self._found(row)) for row in rows]
@@ -126,14 +124,15 @@ def _is_none(identity: Any) -> bool:
 
 
 def _all_hex(ids: list[Any]) -> bool:
-    """Tell whether all ids that are there are the digits of a trace, which need no escape."""
+    """Tell whether all ids that are there are the digits of a trace, which need no escape, and none is zeros."""
     there = list(filter(None, ids))
     try:
         # White space is skipped by `fromhex`, so that ids which hold some come out shorter.
         raw = bytes.fromhex("".join(there))
     except (TypeError, ValueError):
         return False
-    return len(raw) * 2 == _HEX_DIGITS * len(there) and set(map(len, there)) <= {_HEX_DIGITS}
+    fits = len(raw) * 2 == _HEX_DIGITS * len(there) and set(map(len, there)) <= {_HEX_DIGITS}
+    return fits and bytes(_HEX_DIGITS // 2) not in raw
 
 
 def _size(metadata: dict[str, str]) -> int:

@@ -158,12 +158,11 @@ def parse(value: bytes) -> dict[str, Any]:
     Raises:
         RecursionError: It is nested too deeply.
     """
-    value = without_halves(value)
     try:
         parsed: dict[str, Any] = _decode(value)
     except msgspec.DecodeError:
-        # It refuses such numbers in what it doesn't skip.
-        parsed = json.loads(value, parse_float=_float, parse_int=_integer)
+        # It refuses both in what it doesn't skip.
+        parsed = json.loads(without_halves(value), parse_float=_float, parse_int=_integer)
     return parsed
 
 

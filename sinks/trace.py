@@ -8,24 +8,12 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from logweir.record import NO_TRACES, trace_of
-
 TRACE_FIELDS = frozenset({"trace.traceId", "trace.spanId", "trace.parentSpanId"})
 """The logical fields that are ids of traces or spans."""
 TRACE_DIGITS = 32
 SPAN_DIGITS = 16
 
 _HEX = re.compile(f"[0-9a-fA-F]{{{SPAN_DIGITS}}}|[0-9a-fA-F]{{{TRACE_DIGITS}}}")
-
-
-def without_zeros(ids: list[Any]) -> list[Any]:
-    """Return ids of traces or spans; None for what says that there is none, such as zeros."""
-    try:
-        if NO_TRACES.isdisjoint(ids):
-            return ids
-    except TypeError:  # a list or an object
-        pass
-    return list(map(trace_of, ids))
 
 
 def packed(ids: Sequence[Any], digits: int) -> bytes | None:

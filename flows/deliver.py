@@ -14,12 +14,13 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from flows.in_step import Teller, TellSink
 from flows.limiting import limited
 from flows.plan import Plan
 from flows.runtime import Runtime
 from logweir.batch import Batch
 from logweir.recorded import version_of
-from operators.limiters import Item
+from operators.limiters import Item, Routed
 from operators.summaries import Summary
 from sinks.delivery import Delivery
 
@@ -36,6 +37,10 @@ def dataflow(runtime: Runtime, fail: Callable[[BaseException], None]) -> Dataflo
     flow = Dataflow(runtime.dataflow)
     batches = op.input("source", flow, runtime.source)
     decoded = op.flat_map_batch("decode", batches, lambda some: [runtime.decode(batch) for batch in some])
+    workers, worker = runtime.assignment.workers, runtime.assignment.worker
+    if workers > 1:
+        told = op.flat_map_batch("in_step", decoded, Teller(runtime.alignment, worker, workers))
+        op.output("tell", told, TellSink(worker, runtime.alignment.heard))
     for name in runtime.destinations:
         routed = op.flat_map_batch(f"route_{name}", decoded, _router(runtime, name))
         slots, samplers = runtime.assignment.seatings[name].slots, partial(runtime.samplers, name)
@@ -44,11 +49,18 @@ def dataflow(runtime: Runtime, fail: Callable[[BaseException], None]) -> Dataflo
     return flow
 
 
-def _router(runtime: Runtime, name: str) -> Callable[[Iterable[tuple[Plan, Batch]]], list[tuple[str, Batch | Item]]]:
+def _router(runtime: Runtime, name: str) -> Callable[[Iterable[tuple[Plan, Batch]]], list[tuple[str, Routed]]]:
     """Return the step that picks this destination's records and the local sink partition for each batch."""
     own = runtime.partitions(name)[: runtime.destinations[name].partitions]
     turns = cycle(map(part_name, own))
-    return lambda decided: [(turn, plan.route(name, batch, turn)) for (plan, batch), turn in zip(decided, turns)]  # noqa: B905
+
+    def route(decided: Iterable[tuple[Plan, Batch]]) -> list[tuple[str, Routed]]:
+        items: list[tuple[str, Routed]] = []
+        for plan, batch in decided:
+            items += runtime.route(name, plan, batch, next(turns))
+        return items
+
+    return route
 
 
 def part_name(partition: int) -> str:

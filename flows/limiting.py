@@ -24,15 +24,13 @@ from flows.sampling import SamplersOf, SampleStep
 from logweir.batch import Batch
 from operators.dedupe import DedupeState
 from operators.limiter_state import Ask, LimiterState, Suppressed
-from operators.limiters import BUCKET_NAMES, BUCKETS, Item, Progress, Question, spread
+from operators.limiters import BUCKET_NAMES, BUCKETS, Item, Progress, Question, Routed, spread
 from operators.rate_limit import Limit, RateState
 from operators.rule_models import DedupeRule, LimiterRule, RateRule
 from operators.summaries import Summary
-from operators.watermark import IDLE_SECONDS
+from operators.watermark import Watermark
 
 _LENGTHS = {"max_per_second": 1, "max_per_minute": 60, "max_per_hour": 3600}
-_PROGRESS_SECONDS = 1.0
-"""Of event time that a partition has been read on, before all buckets are told of it."""
 _GONE_SECONDS = 60.0
 """How long a limiter that was taken out has to be silent before its state is thrown away."""
 
@@ -73,6 +71,7 @@ class LimiterStep(StatefulBatchLogic[Question | Progress, Item, dict[str, Any]])
         self._state: LimiterState | None = None
         self._silence = 0.0
         """Seconds after which nothing more is expected in the open windows."""
+        self._watermark = Watermark()
         self._origin = ""
         self._bucket = ""
         self._told_of = 0
@@ -83,6 +82,7 @@ class LimiterStep(StatefulBatchLogic[Question | Progress, Item, dict[str, Any]])
             self._begin(place)
             if self._state is not None and resume is not None and resume["tag"] == place.tag:
                 self._state.restore(resume["state"])
+                self._watermark.restore(resume["state"]["watermark"])
                 self._told_of = resume.get("told_of", 0)
                 self._origin, self._bucket = resume.get("origin", ""), resume.get("bucket", "")
                 if self._origin and place.rule.summarise:
@@ -103,11 +103,14 @@ class LimiterStep(StatefulBatchLogic[Question | Progress, Item, dict[str, Any]])
             assert self._place is not None
             assert self._state is not None
             by_system = self._place.rule.clock == "system"
+            self._origin, self._bucket = value.origin, value.bucket
             if isinstance(value, Question):
                 answers.append(self._answer(value, self._state, now if by_system else None))
-            self._origin, self._bucket = value.origin, value.bucket
-            closed = self._state.read_until(value.partition, now if by_system else value.until, now)
-            answers += self._summary(closed)
+                if by_system:
+                    answers += self._summary(self._state.read_until(now))
+            elif not by_system:
+                reached = self._watermark.read_until(value.standing)
+                answers += self._summary(self._state.read_until(reached))
         self._asked = datetime.now(UTC)
         if self._place is not None and self._place.rule.summarise:
             self._notify_at = self._asked + timedelta(seconds=self._silence)
@@ -210,36 +213,18 @@ class LimiterStep(StatefulBatchLogic[Question | Progress, Item, dict[str, Any]])
         return [Summary(self._origin, rule.name, tuple(rule.by_fields), suppressed, self._bucket, number)]
 
 
-class Spread:
-    """Hands the buckets of one slot their parts of a question.
+def _parts(places: Places, question: Question) -> list[tuple[str, Question | Progress]]:
+    """Return which bucket of a slot gets which part of a question."""
+    place = places(question.revision)
+    assert place is not None
+    return [*spread(question, place.number)]
 
-    Those that get none are told now and then how far the partition has been read, or their windows would never close.
 
-    Args:
-        places: Tells which limiter has the slot.
-    """
-
-    def __init__(self, places: Places) -> None:
-        self._places = places
-        self._told: dict[str, tuple[float, float]] = {}
-        """partition -> until when it had been read when that was told last, and the monotonic time of that."""
-
-    def __call__(self, question: Question) -> list[tuple[str, Question | Progress]]:
-        """Return what goes to which bucket."""
-        place = self._places(question.revision)
-        assert place is not None
-        parts: list[tuple[str, Question | Progress]] = [*spread(question, place.number)]
-        now = time.monotonic()
-        until, at = self._told.get(question.partition, (0.0, 0.0))
-        if question.until - until >= _PROGRESS_SECONDS or now - at >= IDLE_SECONDS / 3:
-            self._told[question.partition] = (question.until, now)
-            asked = {bucket for bucket, _ in parts}
-            parts += [
-                (bucket, Progress(question.origin, question.partition, question.until, question.revision, bucket))
-                for bucket in BUCKET_NAMES
-                if bucket not in asked
-            ]
-        return parts
+def _to_all(places: Places, progress: Progress) -> list[tuple[str, Question | Progress]]:
+    """Return a worker's progress for each bucket of a slot, or their windows would never close."""
+    if places(progress.revision) is None:
+        return []
+    return [(bucket, progress._replace(bucket=bucket)) for bucket in BUCKET_NAMES]
 
 
 def _settings(rule: LimiterRule) -> tuple[Callable[..., LimiterState], tuple[Any, float, int], int]:
@@ -261,7 +246,7 @@ def limited(
     slots: Sequence[int],
     place: Callable[[str, int, int | None], Place | None],
     samplers: SamplersOf,
-    asked: KeyedStream[Batch | Item],
+    asked: KeyedStream[Routed],
 ) -> KeyedStream[Batch | Item]:
     """Return the stream of batches that no limiter concerns and of questions that all have answered.
 
@@ -272,8 +257,10 @@ def limited(
         samplers: Gives its samplers, which are asked first.
         asked: Batches and questions, keyed by the sink partition that they go to.
     """
-    branched = op.branch(f"asks_{name}", asked, _is_question)
-    questions: Stream[Any] = op.map(f"unkey_{name}", branched.trues, _value)
+    branched = op.branch(f"asks_{name}", asked, _is_asked)
+    progressing = op.branch(f"progress_{name}", branched.trues, _is_progress)
+    progress: Stream[Any] = op.map(f"progress_of_{name}", progressing.trues, _value)
+    questions: Stream[Any] = op.map(f"unkey_{name}", progressing.falses, _value)
     sampling = op.branch(f"samples_{name}", questions, _asks_samplers)
     parted = op.map(f"parted_{name}", sampling.trues, lambda question: (question.partition, question))
     sampled = op.stateful_batch(f"sample_{name}", parted, partial(SampleStep, samplers))
@@ -281,15 +268,20 @@ def limited(
     for slot in slots:
         step, places = f"{name}_{slot}", partial(place, name, slot)
         coming = op.branch(f"comes_{step}", questions, partial(_concerns, places))
-        parts = op.flat_map(f"spread_{step}", coming.trues, Spread(places))
+        parts = op.flat_map(f"spread_{step}", coming.trues, partial(_parts, places))
+        parts = op.merge(f"told_{step}", parts, op.flat_map(f"tell_{step}", progress, partial(_to_all, places)))
         answers = op.stateful_batch(f"limit_{step}", parts, partial(LimiterStep, places))
         questions = op.merge(f"passed_{step}", coming.falses, op.map(f"answered_{step}", answers, _value))
     home = op.map(f"home_{name}", questions, lambda item: (item.origin, item))
     return op.merge(f"limited_{name}", branched.falses, home)
 
 
-def _is_question(item: tuple[str, Batch | Item]) -> bool:
-    return isinstance(item[1], Question)
+def _is_asked(item: tuple[str, Routed]) -> bool:
+    return isinstance(item[1], Question | Progress)
+
+
+def _is_progress(item: tuple[str, Routed]) -> bool:
+    return isinstance(item[1], Progress)
 
 
 def _asks_samplers(question: Question) -> bool:

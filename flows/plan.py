@@ -6,11 +6,12 @@ of the plan before are on their way there are two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from flows.config import Flow
 from flows.limiting import Place
 from flows.seats import Seating, identity
+from flows.sources.alignment import GRAIN
 from logweir.batch import Batch
 from operators.decode import Decoder
 from operators.identity import digests_of
@@ -112,6 +113,14 @@ class Plan:
             batch = rules.filter(batch)
         question = self._limiters[name].ask(batch, origin) if self._limiters[name].rules else None
         return question or self._finish(name, batch)
+
+    def counts_events(self, name: str | None = None) -> bool:
+        """Tell whether a destination's limiters, or those of any, count by the records' own time."""
+        return any(each.timed for key, each in self._limiters.items() if name in (None, key))
+
+    def moments(self, name: str, batch: Batch) -> Sequence[float]:
+        """Return when the last records of a batch happened, for the flow's rules have let it pass."""
+        return self._limiters[name].moments(batch, GRAIN)
 
     def settle(self, name: str, answer: Question | Sampled) -> Batch | None:
         """Take the limiters' or the samplers' answer; return the batch that it is about once that is the last one."""

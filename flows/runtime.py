@@ -20,14 +20,16 @@ from flows.plan import Plan
 from flows.recovery_store import forget_gone
 from flows.sampling import SamplerSet
 from flows.seats import Seating
+from flows.sources.alignment import STEP, Alignment
 from flows.sources.base import SourceContext
 from flows.sources.kafka import Kafka
 from logweir.batch import Batch
 from logweir.events import Events
 from logweir.ledger import Ledger
-from operators.limiters import Item
+from operators.limiters import Item, Progress, Question, Routed
 from operators.projection import Projection
 from operators.summaries import Summary
+from operators.watermark import Outstanding, Standing
 from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters, create_topic
 from sinks.decide import Policy
 from sinks.delivery import Delivering, Delivery
@@ -88,6 +90,9 @@ class Runtime:
         self.context = SourceContext(
             events=events, room=self._room, taken=self._taken, restart=restart, group=assignment.group
         )
+        self.context.alignment = self.alignment = Alignment(
+            events, flow.source.max_ahead, self._source_partitions, assignment.worker
+        )
         self.source = flow.source.open(self.context)
         layout = flow.source.layout()
         self._projections = {name: Projection(each.fields(), layout) for name, each in self.destinations.items()}
@@ -95,6 +100,9 @@ class Runtime:
         self._plan = Plan(flow, self._projections, assignment.seatings, assignment.revision)
         self._plans = {self._plan.revision: self._plan}
         """Those that questions may have been asked by, or will be."""
+        self.alignment.active = self._plan.counts_events()
+        self._outstanding = {name: Outstanding() for name in self.destinations}
+        self._progress: dict[str, Standing] = {}
         self._turns = 0
         self._orders = {name: InOrder() for name, each in self.destinations.items() if isinstance(each, FlowArchive)}
         self._checks = self._start_checks() if assignment.worker == 0 else []
@@ -116,11 +124,39 @@ class Runtime:
 
     def decode(self, batch: Batch) -> tuple[Plan, Batch]:
         """Return what of a raw batch the flow's rules let pass, and by which plan its way goes on."""
+        if batch.pulse:
+            return self._plan, batch
         with self._changing:
             plan = self._plan.begin()
         self._turns += 1
         batch.turn = self._turns
         return plan, plan.decode(batch)
+
+    def route(self, name: str, plan: Plan, batch: Batch, origin: str) -> list[tuple[str, Routed]]:
+        """Return what goes to a destination's sink partition, or to its limiters, and how far the process is by that.
+
+        Args:
+            name: The destination.
+            plan: By which the batch was decided about.
+            batch: What the flow's rules let pass.
+            origin: The sink partition.
+        """
+        items: list[tuple[str, Routed]] = []
+        if not batch.pulse:
+            if self.alignment.active and not batch.origin.noted:
+                self.alignment.read(batch.lane, plan.moments(name, batch))
+            turn, low = batch.turn, batch.low
+            item = plan.route(name, batch, origin)
+            items.append((origin, item))
+            if isinstance(item, Question):
+                self._outstanding[name].asked(turn, low)
+        if batch.low and plan.counts_events(name):
+            standing = self.alignment.standing(self._outstanding[name].low(batch.low))
+            told = self._progress.get(name)
+            if told is None or standing.low - told.low >= STEP or standing.lanes != told.lanes:
+                self._progress[name] = standing
+                items.append((origin, Progress(origin, standing, plan.revision)))
+        return items
 
     def in_order(self, name: str, batches: list[Batch]) -> list[Batch]:
         """Return the batches whose turn it is: the archive has to get them in the order in which they were read."""
@@ -136,7 +172,10 @@ class Runtime:
         """Take the limiters' answer; return the batch that it is about once that is the last one, or their summary."""
         if isinstance(item, Summary):
             return self._plan.told(name, item)
-        return self._plans[item.revision].settle(name, item)
+        batch = self._plans[item.revision].settle(name, item)
+        if batch is not None:
+            self._outstanding[name].settled(batch.turn)
+        return batch
 
     def place(self, name: str, slot: int, revision: int | None) -> Place | None:
         """Return the limiter that has a slot of a destination in this revision of the settings, or at present.
@@ -190,6 +229,7 @@ class Runtime:
         """Go on by settings that were prepared, from the next batch and the next request on."""
         with self._changing:
             self._plan = self._plans[revision]
+            self.alignment.active = self._plan.counts_events()
             flow, outlets = self._plan.flow, self._plan.flow.outlets
             for name, deliveries in self.deliveries.items():
                 self._flights[name].limit = _in_flight(flow, outlets[name])
@@ -237,6 +277,9 @@ class Runtime:
         for deliveries in self.deliveries.values():
             for delivery in deliveries.values():
                 delivery.close()
+
+    def _source_partitions(self) -> int:
+        return self.source.partitions()
 
     def _start_checks(self) -> list[HealthChecks]:
         """Watch the health of each destination. Where there are several workers, one asks for all."""

@@ -105,9 +105,11 @@ class Batch:
         "levels",
         "limiters",
         "log",
+        "low",
         "offsets",
         "origin",
         "partition",
+        "pulse",
         "records",
         "size",
         "times",
@@ -148,6 +150,13 @@ class Batch:
         """The topic was deleted and made anew: its offsets have begun again with this batch."""
         self.lane = f"{topic}-{partition}"
         """Names where the records have an order: the source's partition. Of files a path, whatever file has it now."""
+        self.low = 0.0
+        """None of the process's partitions gives, from this batch on, what was written before; zero where not known.
+
+        In epoch seconds, and as far as a partition is in the order of writing. Filled where limits count by event time.
+        """
+        self.pulse = False
+        """It has no records, and nobody has to account for it: it only carries `low`."""
         self.turn = 0
         """The place among the batches of its process, where a destination has to get them in the order of reading."""
         self.ids: list[str] = []
@@ -205,6 +214,7 @@ class Batch:
         self.ids, self.limiters = of(batch.ids), of(batch.limiters)
         self.digests, self.identities = of(batch.digests), of(batch.identities)
         self.anew, self.turn, self.lane, self.log = batch.anew, batch.turn, batch.lane, batch.log
+        self.low = batch.low
         return self
 
     def _of(self, values: list[bytes], offsets: Sequence[int], account: Account) -> Batch:

@@ -15,15 +15,14 @@ from typing import Any
 
 from logweir.recorded import version_of
 from operators.limiter_state import Ask, Suppressed, numbers, packed, unpacked
-from operators.watermark import Watermark
 
 STATE_VERSION = 2
 """Of what `to_dict` returns."""
 OVER_KEYS = "dedupe: key forgotten"
 _FORGOTTEN = 100
 """Where there is no room for a new key, one in so many is forgotten: to look for the oldest for each takes long."""
-_WINDOWS = 8
-"""Of one key that are remembered, the newest ones. Of lateness (60 s) in windows of 10 s there are seven."""
+_WINDOWS = 1000
+"""Of one key that are remembered, the newest ones."""
 
 
 @dataclass(slots=True)
@@ -55,7 +54,10 @@ class DedupeState:
         """In the order in which their windows began to be counted."""
         self._most = 0
         """How many keys there were since it was made small last."""
-        self._watermark = Watermark()
+        self._older = 0
+        """Windows before the newest, of all keys: each takes the room of a key."""
+        self._reached = 0.0
+        """The watermark."""
         self._ended: list[Suppressed] = []
         """What windows have dropped that ended and were not told of yet."""
         self._part = 0
@@ -72,7 +74,7 @@ class DedupeState:
             return 0
         if seen is not None:
             return self._take_apart(key, seen, second, count)
-        if len(self._seen) >= self._max_keys:
+        if len(self._seen) + self._older >= self._max_keys:
             self._forget(max(1, self._max_keys // _FORGOTTEN))
         self._seen[key] = self._begun(second, count)
         return 1
@@ -91,17 +93,20 @@ class DedupeState:
         if windows[-1] is not newest:
             # What comes late for it is told of by itself, as another part.
             self._tell(key, newest)
-            newest.older = ()
             del self._seen[key]
             self._seen[key] = windows[-1]
+        self._older += len(kept) - len(newest.older)
+        newest.older = ()
         windows[-1].older = tuple(kept)
+        if len(self._seen) + self._older > self._max_keys:
+            self._forget(max(1, self._max_keys // _FORGOTTEN), key)
         return 1
 
     def take_all(self, asks: Sequence[Ask]) -> list[int]:
         """Return how many of each pass; the same as to `take` one after another."""
         keys = {ask[0] for ask in asks}
         alone = len(keys) == len(asks) and self._seen.keys().isdisjoint(keys)
-        if alone and len(self._seen) + len(asks) <= self._max_keys:
+        if alone and len(self._seen) + self._older + len(asks) <= self._max_keys:
             begun, late, open_from = self._part, self._late_part, self._open_from
             self._seen.update(
                 (key, _Seen(second, count - 1, begun if second > open_from else late)) for key, second, count in asks
@@ -109,9 +114,9 @@ class DedupeState:
             return [1] * len(asks)
         return [self.take(*ask) for ask in asks]
 
-    def read_until(self, partition: str, moment: float, now: float) -> list[Suppressed]:
-        """Note how far a partition has been read; return what was dropped in the windows that have ended."""
-        reached = self._watermark.read_until(partition, moment, now)
+    def read_until(self, reached: float) -> list[Suppressed]:
+        """Note how far all partitions have been read; return what was dropped in the windows that have ended."""
+        self._reached = reached = max(self._reached, reached)
         past = []
         for key, seen in self._seen.items():
             if seen.first + self._window + self._lateness > reached:
@@ -143,7 +148,7 @@ class DedupeState:
             # What has ended may come again.
             self._part = self._late_part
         self._window, self._lateness, self._max_keys = settings, lateness, max_keys
-        self._forget(len(self._seen) - max_keys)
+        self._forget(len(self._seen) + self._older - max_keys)
         ended, self._ended = self._ended, []
         return ended
 
@@ -160,7 +165,7 @@ class DedupeState:
             "version": STATE_VERSION,
             "seen": seen,
             "ended": list(self._ended),
-            "watermark": self._watermark.to_dict(),
+            "watermark": {"reached": self._reached},
             "parts": (self._part, self._late_part),
         }
 
@@ -178,11 +183,12 @@ class DedupeState:
             self._seen = {key: _Seen(*each) for key, *each in state["seen"]}
         self._ended = list(state["ended"])
         self._part, self._late_part = state.get("parts", (0, 0))
-        self._watermark.restore(state["watermark"])
+        self._older = sum(len(each.older) for each in self._seen.values())
+        self._reached = state["watermark"]["reached"]
 
-    def _forget(self, count: int) -> None:
-        """Forget the oldest keys."""
-        oldest = list(islice(self._seen, max(0, count)))
+    def _forget(self, count: int, spared: str | None = None) -> None:
+        """Forget the oldest keys, but for one."""
+        oldest = [key for key in islice(self._seen, max(0, count)) if key != spared]
         for key in oldest:
             self._end(key)
         if oldest:
@@ -190,13 +196,14 @@ class DedupeState:
 
     def _end(self, key: str) -> None:
         newest = self._seen.pop(key)
+        self._older -= len(newest.older)
         for seen in (*newest.older, newest):
             self._tell(key, seen)
 
     @property
     def _open_from(self) -> float:
         """The second after which windows have begun that can still get records."""
-        return self._watermark.reached - self._window - self._lateness
+        return self._reached - self._window - self._lateness
 
     def _begun(self, second: int, count: int) -> _Seen:
         return _Seen(second, count - 1, self._part if second > self._open_from else self._late_part)

@@ -79,13 +79,11 @@ class LimiterState(Protocol):
         """Return how many of each pass; the same as to `take` one after another."""
         ...
 
-    def read_until(self, partition: str, moment: float, now: float) -> list[Suppressed]:
-        """Note how far a partition has been read; return what the windows have dropped that close by this.
+    def read_until(self, reached: float) -> list[Suppressed]:
+        """Note how far all partitions have been read; return what the windows have dropped that close by this.
 
         Args:
-            partition: Its name.
-            moment: Event time, in epoch seconds. What lies in the future moves nothing.
-            now: The system's clock.
+            reached: The watermark, in epoch seconds: what comes now is at most `lateness` older.
         """
         ...
 

@@ -24,6 +24,7 @@ from operators.projection import Getter, Projection
 from operators.rule_models import BaseRule, LimiterRule, SampleRule
 from operators.sampling import Sampled, Samplers, Samples
 from operators.summaries import Summary
+from operators.watermark import Standing
 
 BUCKETS = 16
 """The keys of each limiter are spread over so many states. A recovery store depends on their number."""
@@ -39,8 +40,6 @@ class Question(NamedTuple):
     batch: int
     partition: str
     """Where the records were read."""
-    until: float
-    """The event time up to which that partition has been read, in epoch seconds."""
     groups: list[Group]
     notices: tuple[tuple[str, int], ...] = ()
     """(what a limiter's bounds have changed, records)."""
@@ -53,21 +52,22 @@ class Question(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a partition has been read, for a bucket that no question of its records comes to."""
+    """How far a worker has read its partitions, for all buckets of all limiters."""
 
     origin: str
-    """The sink partition that its records go to."""
-    partition: str
-    until: float
-    """As in a question."""
+    """A sink partition of that worker."""
+    standing: Standing
+    """What was read before is settled."""
     revision: int
     """Of the flow's settings."""
-    bucket: str
+    bucket: str = ""
     """That is told."""
 
 
 Item = Question | Summary | Sampled
 """What the steps of limiters and samplers hand on."""
+Routed = Batch | Item | Progress
+"""What goes to a destination, or to its limiters first."""
 
 
 class Limiters:
@@ -88,8 +88,9 @@ class Limiters:
         """By their numbers."""
         self._bits = sum(1 << number for number in self.limiters)
         self._lateness = max((rule.lateness for rule in self.limiters.values()), default=0.0)
-        timed = any(rule.clock == "event" for rule in self.limiters.values())
-        self._timestamp: Getter | None = projection.getter("timestamp") if timed else None
+        self.timed = any(rule.clock == "event" for rule in self.limiters.values())
+        """Whether one of them counts by the records' own time."""
+        self._timestamp: Getter | None = projection.getter("timestamp") if self.timed else None
         self._by = {
             number: [projection.getter(path) for path in rule.by_fields] for number, rule in self.limiters.items()
         }
@@ -112,8 +113,14 @@ class Limiters:
         self._asked += 1
         self._held[self._asked] = _Held(batch, columns, kinds, len(groups) + bool(samples))
         asked = Samples(len(batch), samples, numbers) if samples else None
-        until = batch.written[-1] if batch.origin.noted else float(max((each[1] for each in kinds), default=0))
-        return Question(origin, self._asked, batch.lane, until, groups, revision=self._revision, samples=asked)
+        return Question(origin, self._asked, batch.lane, groups, revision=self._revision, samples=asked)
+
+    def moments(self, batch: Batch, count: int) -> Sequence[float]:
+        """Return when the last records of a batch happened, in epoch seconds."""
+        if self._timestamp is None or not batch.records:
+            return []
+        last = batch.picked([False] * (len(batch) - count) + [True] * min(count, len(batch)))
+        return list(map(float, believed_seconds(last, self._timestamp, self._lateness)))
 
     def settle(self, answer: Question | Sampled) -> Batch | None:
         """Take an answer; return what of the batch passes once it is the last one."""

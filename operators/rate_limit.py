@@ -5,7 +5,8 @@ rule's windows has room for its key, and takes a place in all of them; else it i
 
 Time is what the records say, so that a replay limits alike, but only as far as it can be believed: see
 `operators.event_time`. Windows are kept until every partition has been read `lateness` beyond their end, so that no
-record finds its window forgotten, however far partitions are apart. A silent one is not waited for long.
+record finds its window forgotten, however far partitions are apart. A record that comes later than that is counted in
+its own window all the same, which begins anew if it is no longer known: nothing is dropped that isn't over the limit.
 
 Memory is bounded by `max_keys` of each window and by a number of windows: keys beyond share one budget, and of more
 windows the oldest are forgotten. Both are counted.
@@ -24,12 +25,15 @@ from typing import Any, NamedTuple
 from logweir.recorded import version_of
 from operators.limiter_keys import OTHER_KEYS
 from operators.limiter_state import Ask, Suppressed, numbers, packed, unpacked
-from operators.watermark import Watermark
 
 STATE_VERSION = 2
 """Of what `to_dict` returns."""
-MAX_WINDOWS = 1000
+MAX_WINDOWS = 5000
 """Windows of one length that a bucket keeps, beside those that lie within `lateness` of now."""
+PAST_KEYS = 1000
+"""Keys of windows that are closed, which a bucket remembers nevertheless: what comes too late is counted in them."""
+_MOST_OPEN = 10_000
+"""Seconds for which the windows are at hand."""
 _NEVER = float("inf")
 
 _RUN = 8
@@ -37,6 +41,7 @@ _RUN = 8
 
 OVER_KEYS = "rate limit: over max_keys"
 OVER_WINDOWS = "rate limit: window forgotten"
+LATE = "rate limit: window opened again"
 
 
 class Limit(NamedTuple):
@@ -77,7 +82,14 @@ class RateState:
         """Of the seconds that were asked for since `read_until`: the window of each limit, and the most it takes."""
         self._next_end = _NEVER
         """When the first of the windows ends; or before that."""
-        self._watermark = Watermark()
+        self._reached = 0.0
+        """The watermark."""
+        self._past: dict[tuple[int, int], Window] = {}
+        """Windows that are closed, by length and start, those that were closed last at the end."""
+        self._past_keys = 0
+        """And how many keys they have, and one more each."""
+        self._late_part = 0
+        """How often any window was told of that is closed."""
         self._ended: list[Suppressed] = []
         """What windows have dropped that were forgotten and not told of yet."""
         self._part = 0
@@ -135,17 +147,19 @@ class RateState:
             counts.update(zip(keys, then, strict=True))
         return records
 
-    def read_until(self, partition: str, moment: float, now: float) -> list[Suppressed]:
-        """Note how far a partition has been read; return what the windows have dropped that close by this."""
-        reached = self._watermark.read_until(partition, moment, now)
-        self._open.clear()
+    def read_until(self, reached: float) -> list[Suppressed]:
+        """Note how far all partitions have been read; return what the windows have dropped that close by this."""
+        self._reached = max(self._reached, reached)
         closed, self._ended = self._ended, []
-        if reached < self._next_end + self._lateness:
+        if self._reached < self._next_end + self._lateness:
             return closed
+        self._open.clear()
         for limit, windows in self._windows.items():
-            ended = [start for start in windows if start + limit.length + self._lateness <= reached]
+            ended = [start for start in windows if self._is_past(limit, start)]
             for start in sorted(ended):
-                closed += _suppressed(limit, start, windows.pop(start))
+                window = windows.pop(start)
+                closed += _suppressed(limit, start, window)
+                self._close(limit, start, window)
         ends = (min(windows) + limit.length for limit, windows in self._windows.items() if windows)
         self._next_end = min(ends, default=_NEVER)
         return closed
@@ -171,6 +185,8 @@ class RateState:
         self._lateness, self._max_keys = lateness, max_keys
         self._open.clear()
         self._windows = {limit: before.pop(limit.length, (limit, {}))[1] for limit in self._limits}
+        self._past = {place: window for place, window in self._past.items() if place[0] not in before}
+        self._past_keys = sum(1 + len(window.counts) for window in self._past.values())
         for limit, windows in before.values():
             for start, window in sorted(windows.items()):
                 self._give_up(limit, start, window)
@@ -185,6 +201,8 @@ class RateState:
     def to_dict(self) -> dict[str, Any]:
         """Return a copy as plain values, for a snapshot: each key once, and its number in every window."""
         windows = [(limit, start, each) for limit, some in self._windows.items() for start, each in some.items()]
+        by_length = {limit.length: limit for limit in self._limits}
+        windows += [(by_length[length], start, each) for (length, start), each in self._past.items()]
         keys = dict.fromkeys(chain.from_iterable(window.counts for _, _, window in windows))
         number = dict(zip(keys, count())) if len(windows) > 1 else {}
         recorded = [
@@ -202,15 +220,17 @@ class RateState:
             "version": STATE_VERSION,
             "keys": packed(keys),
             "windows": recorded,
-            "watermark": self._watermark.to_dict(),
+            "watermark": {"reached": self._reached},
             "ended": list(self._ended),
             "part": self._part,
+            "late_part": self._late_part,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a snapshot; windows of limits that the rule no longer has are forgotten."""
         is_packed = version_of(state, STATE_VERSION) > 1
-        self._watermark.restore(state["watermark"])
+        self._reached = state["watermark"]["reached"]
+        self._late_part = state.get("late_part", 0)
         self._ended, self._part = list(state.get("ended", ())), state.get("part", 0)
         lengths = {limit.length: limit for limit in self._limits}
         keys = unpacked(state["keys"]) if is_packed else []
@@ -227,24 +247,54 @@ class RateState:
 
     def _opened(self, second: int) -> list[tuple[Window, int]]:
         """Return the window of each limit that a record of this second is counted in, and the most that it takes."""
+        if len(self._open) >= _MOST_OPEN:
+            self._open.clear()
         opened = self._open[second] = [(self._window(limit, second), limit.most) for limit in self._limits]
         return opened
 
     def _window(self, limit: Limit, second: int) -> Window:
-        if second + limit.length + self._lateness <= self._watermark.reached:
-            # Its own window is closed, and a new one would grant the limit once more.
-            second = int(self._watermark.reached)
         windows, start = self._windows[limit], second - second % limit.length
         window = windows.get(start)
         if window is None:
+            window = self._reopened(limit, start)
             if len(windows) >= MAX_WINDOWS + 2 * int(self._lateness) // limit.length:
                 oldest = min(windows)
                 forgotten = windows.pop(oldest)
                 self.notices[OVER_WINDOWS] += len(forgotten.counts)
                 self._give_up(limit, oldest, forgotten)
-            window = windows[start] = Window(told=self._part)
+            windows[start] = window
             self._next_end = min(self._next_end, start + limit.length)
         return window
+
+    def _is_past(self, limit: Limit, start: int) -> bool:
+        return start + limit.length + self._lateness <= self._reached
+
+    def _reopened(self, limit: Limit, start: int) -> Window:
+        """Return a window to count in: a new one, or that which is closed already, if it is still known.
+
+        What comes so late that it is not is counted anew: it may pass once more, but nothing is dropped that fits.
+        """
+        window = self._past.pop((limit.length, start), None)
+        if window is not None:
+            self._past_keys -= 1 + len(window.counts)
+            return window
+        if not self._is_past(limit, start):
+            return Window(told=self._part)
+        self.notices[LATE] += 1
+        return Window(told=max(self._part, self._late_part))
+
+    def _close(self, limit: Limit, start: int, window: Window) -> None:
+        """Remember a window that is closed for as long as there is room."""
+        window.told += bool(window.dropped)
+        window.dropped = {}
+        self._late_part = max(self._late_part, window.told)
+        if len(window.counts) >= PAST_KEYS:
+            return
+        self._past[limit.length, start] = window
+        self._past_keys += 1 + len(window.counts)
+        while self._past_keys > PAST_KEYS:
+            oldest = next(iter(self._past))
+            self._past_keys -= 1 + len(self._past.pop(oldest).counts)
 
     def _give_up(self, limit: Limit, start: int, window: Window) -> None:
         """Tell what a window has dropped that could still get records."""

@@ -1,40 +1,69 @@
-"""How far all partitions have been read, in event time: what lies before it can be closed."""
+"""How far all partitions of the source have been read, in event time: what lies before it can be closed."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-IDLE_SECONDS = 60.0
-"""Of the system's clock: a partition that was silent for so long is not waited for."""
+
+class Standing(NamedTuple):
+    """How far one worker has read its partitions; times are epoch seconds."""
+
+    worker: int
+    low: float
+    """None of them will give what was written before, in the order of writing; infinite when all have ended."""
+    furthest: float
+    """How far the one is that is ahead of all."""
+    lanes: int
+    """How many partitions it reads."""
+    total: int
+    """How many the whole source has."""
 
 
 class Watermark:
-    """The event time up to which the slowest partition has been read; it never goes back."""
+    """The event time up to which the slowest partition has been read; it never goes back.
+
+    It counts every partition of the source from the start: until all workers have told how far theirs are, it stays.
+    """
 
     def __init__(self) -> None:
         self.reached = 0.0
-        self._progress: dict[str, tuple[float, float]] = {}
-        """partition -> until when it has been read, in event time, and when that was, by the system's clock."""
+        self._standings: dict[int, Standing] = {}
 
-    def read_until(self, partition: str, moment: float, now: float) -> float:
-        """Note how far a partition has been read; return the watermark.
-
-        Args:
-            partition: Its name.
-            moment: Event time, in epoch seconds. What lies in the future moves nothing.
-            now: The system's clock.
-        """
-        before, _ = self._progress.get(partition, (0.0, 0.0))
-        self._progress[partition] = (max(before, min(moment, now)), now)
-        if any(now - seen >= IDLE_SECONDS for _, seen in self._progress.values()):
-            self._progress = {name: each for name, each in self._progress.items() if now - each[1] < IDLE_SECONDS}
-        self.reached = max(self.reached, min(reached for reached, _ in self._progress.values()))
+    def read_until(self, standing: Standing) -> float:
+        """Note how far a worker has read its partitions, and settled what was in them; return the watermark."""
+        self._standings[standing.worker] = standing
+        if sum(each.lanes for each in self._standings.values()) >= standing.total:
+            low = min(each.low for each in self._standings.values())
+            self.reached = self.reached if low == float("inf") else max(self.reached, low)
         return self.reached
 
     def to_dict(self) -> dict[str, Any]:
         """Return a copy as plain values, for a snapshot."""
-        return {"progress": dict(self._progress), "reached": self.reached}
+        return {"reached": self.reached}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a snapshot."""
-        self._progress, self.reached = dict(state["progress"]), state["reached"]
+        """Go on from a snapshot. How far workers were says nothing of how far they are after a restart."""
+        self.reached = state["reached"]
+
+
+class Outstanding:
+    """What was asked and is not answered yet: as far as that, nothing can be closed.
+
+    Answers come in any order, so what a batch before has asked may still be on its way to a limiter.
+    """
+
+    def __init__(self) -> None:
+        self._lows: dict[int, float] = {}
+        """By turn, in the order of asking, the low of the batch: they ascend."""
+
+    def asked(self, turn: int, low: float) -> None:
+        """Note a batch that waits for answers."""
+        self._lows[turn] = low
+
+    def settled(self, turn: int) -> None:
+        """Note that all answers are there."""
+        self._lows.pop(turn, None)
+
+    def low(self, low: float) -> float:
+        """Return how far the process is in what was settled, where no batch from now on is older than `low`."""
+        return min(next(iter(self._lows.values()), low), low)

@@ -7,6 +7,7 @@ has no room, and ends each partition when the flow is stopping, so that Bytewax 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,10 +16,12 @@ from typing import Any, Literal, Self
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from pydantic import Field, model_validator
 
+from flows.sources.alignment import Alignment, Lane
 from logweir.batch import Batch
 from logweir.events import Events
 from logweir.paths import FieldPath
 from logweir.settings import StrictModel
+from logweir.units import Duration
 from operators.formats import FORMATS, Format, configured
 
 FIRST_WAIT = timedelta(milliseconds=2)
@@ -41,6 +44,11 @@ class SourceContext:
     """Asks the supervisor for a graceful restart, such as when a topic has grown."""
     group: str = ""
     """The consumer group of this dataflow."""
+    alignment: Alignment = field(init=False)
+    """How far each partition has been read, in event time, and which have to wait for others."""
+
+    def __post_init__(self) -> None:
+        self.alignment = Alignment(self.events)
 
 
 class SourceSettings(StrictModel):
@@ -52,6 +60,13 @@ class SourceSettings(StrictModel):
     paths: dict[str, FieldPath] = Field(
         default_factory=dict,
         description="With format json: where each field lives, such as log.severity, or /a.b/c for a key with dots.",
+    )
+
+    max_ahead: Duration = Field(
+        60.0,
+        gt=0,
+        description="How far a partition may be read ahead of the slowest one where rules count records by event time, "
+        "measured by when records were written (of files: by their own time); those further ahead wait.",
     )
 
     @model_validator(mode="after")
@@ -99,10 +114,14 @@ class RecordSource(FixedPartitionedSource[Batch, Any]):
 class SourcePartition(StatefulSourcePartition[Batch, Any]):
     """A partition that respects the flow's room and its stop. Subclasses implement `read`, `snapshot` and `close`."""
 
+    lane: Lane | None = None
+    """Where it stands among the others; none where the source has only one partition, or gives no records."""
+
     def __init__(self, context: SourceContext) -> None:
         self.context = context
         self._idle = 0
         """Turns in a row that gave nothing."""
+        self._over = False
 
     def read(self, room: int) -> list[Batch]:
         """Return what can be had at once, about `room` bytes at most, or nothing. Must not block.
@@ -114,13 +133,49 @@ class SourcePartition(StatefulSourcePartition[Batch, Any]):
 
     def next_batch(self) -> list[Batch]:
         """Return batches within the room that the flow has."""
-        if self.context.stopping.is_set():
+        if self._over or self.context.stopping.is_set():
             raise StopIteration
         room = self.context.room()
-        batches = self.read(room) if room > 0 else []
+        try:
+            batches = self._read_in_step(room) if room > 0 else []
+        except StopIteration:
+            if self.lane is None or not self.context.alignment.waits:
+                raise
+            # That it holds up nobody any more is told with one more batch.
+            self._over = True
+            self.context.alignment.end(self.lane)
+            return self.pulse()
         self._idle = 0 if batches else self._idle + 1
         for batch in batches:
             self.context.taken(batch.account.read_bytes)
+        return batches
+
+    def pulse(self) -> list[Batch]:
+        """Return a batch that only tells how far the process is, if others have to know."""
+        if not self.context.alignment.due():
+            return []
+        pulse = Batch("", 0, [], [])
+        pulse.pulse, pulse.low = True, self.context.alignment.low
+        self.context.alignment.carry(pulse.low)
+        return [pulse]
+
+    def _read_in_step(self, room: int) -> list[Batch]:
+        """Read what can be had at once, unless other partitions are too far behind."""
+        lane, alignment = self.lane, self.context.alignment
+        if lane is None or not alignment.active:
+            return self.read(room)
+        if not alignment.may_read(lane):
+            self._idle = 0
+            return self.pulse()
+        # How far records are that were read is known only when they are decoded, so they come a few at a time.
+        batches = self.read(1 if alignment.waits else room)
+        if not batches:
+            if alignment.holds_up(lane):
+                alignment.read_to_end(lane, time.time())
+            return self.pulse()
+        alignment.carry(alignment.low)
+        for batch in batches:
+            batch.low = alignment.low
         return batches
 
     def next_awake(self) -> datetime | None:

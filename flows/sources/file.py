@@ -162,6 +162,7 @@ class FilePartition(SourcePartition):
     def __init__(self, path: Path, limit: int, follow: bool, context: SourceContext, position: Position | None) -> None:
         super().__init__(context)
         self._path = path
+        self.lane = context.alignment.lane(str(path))
         self._limit = limit
         self._follow = follow
         self._position = position

@@ -222,6 +222,7 @@ class GeneratePartition(SourcePartition):
 
     def __init__(self, settings: Generate, context: SourceContext, progress: Progress | None) -> None:
         super().__init__(context)
+        self.lane = context.alignment.lane("generate-0")
         start = epoch_seconds(settings.start_time) if settings.start_time else None
         self._progress = progress or Progress(next=0, start=time.time() if start is None else start)
         self._paced = settings.rate > 0

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import Message
 
+from flows.sources.alignment import GRAIN, Lane
 from flows.sources.base import SourceContext, SourcePartition
 from logweir.batch import Account, Batch
 from logweir.times import written_seconds
@@ -36,6 +37,10 @@ class Reader(Protocol):
     def remove(self, part: KafkaPart) -> None:
         """Read no more of a partition."""
 
+    def has_room(self, room: int) -> bool:
+        """Tell whether to poll for more, where the flow has room for so many bytes."""
+        ...
+
     def poll(self, seconds: float = 0.0) -> int:
         """Move messages into the buffers of their partitions; return how many."""
         ...
@@ -54,24 +59,53 @@ class Messages:
         messages: In ascending order.
     """
 
-    __slots__ = ("_messages", "_read_at")
-    noted = True
+    __slots__ = ("_messages", "_read_at", "noted")
 
     def __init__(self, messages: list[Message]) -> None:
         self._messages = messages
         self._read_at = time.time()
+        self.noted = True
 
-    def written(self, offsets: Sequence[int]) -> Sequence[float]:
+    def written(self, offsets: Sequence[Any]) -> Sequence[float]:
         """Return the timestamps of the messages of these offsets, which are among them, in epoch seconds."""
         messages = self._messages
         if len(offsets) < len(messages):
             by_offset = dict(zip(map(_OFFSET, messages), messages, strict=True))
             messages = list(map(by_offset.__getitem__, offsets))
-        return written_seconds(list(map(_MILLIS, map(Message.timestamp, messages))), self._read_at)
+        millis = list(map(_MILLIS, map(Message.timestamp, messages)))
+        # Where a message has no timestamp, its records' own times can't be doubted by it.
+        self.noted = min(millis, default=1) > 0
+        return written_seconds(millis, self._read_at)
+
+    def tail(self) -> Sequence[float]:
+        """Return the timestamps of the last messages."""
+        return written_seconds(list(map(_MILLIS, map(Message.timestamp, self._messages[-GRAIN:]))), self._read_at)
+
+
+class _Waiting:
+    """Messages of this partition that are not handed out yet, since other partitions may be too far behind."""
+
+    __slots__ = ("messages", "noted", "size", "written")
+
+    def __init__(self, messages: list[Message]) -> None:
+        self.messages = messages
+        self.size = sum(map(len, messages))
+        origin = Messages(messages)
+        self.written = origin.written(messages)
+        self.noted = origin.noted
+
+    def cut(self, count: int) -> list[Message]:
+        """Take away the first messages, and return them."""
+        first, self.messages = self.messages[:count], self.messages[count:]
+        self.written = self.written[count:]
+        self.size -= sum(map(len, first))
+        return first
 
 
 class KafkaPart(SourcePartition):
     """One topic-partition."""
+
+    lane: Lane
 
     def __init__(
         self,
@@ -86,7 +120,14 @@ class KafkaPart(SourcePartition):
         self.key = (topic, number)
         self.position = position
         """The next offset to read; None until the brokers were asked."""
-        self._ready: list[Batch] = []
+        self.end = -1
+        """The offset of the end that was reached last, as the broker told: behind it are no records at that time."""
+        self.lane = context.alignment.lane(f"{topic}-{number}")
+        self.waiting = 0
+        """Bytes that are not handed out yet."""
+        self.blocked = False
+        """They wait for other partitions."""
+        self._ready: list[Batch | _Waiting] = []
         self._gaps = 0
         self._turns = 0
         self._rare = False
@@ -95,14 +136,22 @@ class KafkaPart(SourcePartition):
         reader.add(self)
 
     def take(self, messages: list[Message]) -> None:
-        """Make a batch of some messages of this partition, in order."""
+        """Take in some messages of this partition, in order."""
+        self.position = _OFFSET(messages[-1]) + 1
+        waiting = _Waiting(messages) if self.context.alignment.waits else self._batch(messages)
+        if isinstance(waiting, _Waiting) and self.lane.front is None:
+            self.context.alignment.wait(self.lane, waiting.written)
+        self._ready.append(waiting)
+        self.waiting += waiting.size
+        self._reader.buffered += waiting.size
+
+    def _batch(self, messages: list[Message]) -> Batch:
         topic, number = self.key
         first, last = _OFFSET(messages[0]), _OFFSET(messages[-1])
         # They ascend, so as many as lie between the first and the last are all of them.
         offsets: list[int] | range = range(first, last + 1)
         if len(offsets) != len(messages):
             offsets = list(map(_OFFSET, messages))
-        self.position = last + 1
         values: list[Any] = list(map(_VALUE, messages))
         account = None
         if None in values:
@@ -111,9 +160,7 @@ class KafkaPart(SourcePartition):
             offsets = [offset for offset, value in zip(offsets, values, strict=True) if value is not None]
             messages = [message for message in messages if message.value() is not None]
             values = [value for value in values if value is not None]
-        batch = Batch(topic, number, values, offsets, account, Messages(messages))
-        self._ready.append(batch)
-        self._reader.buffered += batch.size
+        return Batch(topic, number, values, offsets, account, Messages(messages))
 
     def lose(self, low: int, high: int) -> None:
         """Go on from `low`, the first offset that exists, because the position doesn't."""
@@ -143,11 +190,11 @@ class KafkaPart(SourcePartition):
         """
         reader = self._reader
         if self._rare:
-            while reader.buffered < room and reader.poll(_RARE_SECONDS):
+            while reader.has_room(room) and reader.poll(_RARE_SECONDS):
                 pass
-        elif reader.buffered < room:
+        elif reader.has_room(room):
             reader.poll()
-        return self._hand_out()
+        return self._hand_out() or self.pulse()
 
     def next_batch(self) -> list[Batch]:
         """Return batches within the room; what was already buffered goes out first."""
@@ -158,7 +205,8 @@ class KafkaPart(SourcePartition):
             for batch in batches:
                 self.context.taken(batch.account.read_bytes)
             self._idle = 0
-            return batches
+            if batches:
+                return batches
         return super().next_batch()
 
     def snapshot(self) -> int | None:
@@ -176,18 +224,53 @@ class KafkaPart(SourcePartition):
         if self._recorded is not None:
             self._reader.recorded(self.key, self._recorded)
 
+    def _read_in_step(self, room: int) -> list[Batch]:
+        return self.read(room)
+
     def _hand_out(self) -> list[Batch]:
-        batches, self._ready = self._ready, []
-        self._reader.buffered -= sum(batch.size for batch in batches)
+        alignment = self.context.alignment
+        low = alignment.low if alignment.active and self._ready else 0.0
+        batches: list[Batch] = []
+        while self._ready:
+            batch = self._next()
+            if batch is None:
+                break
+            batch.low = low
+            batches.append(batch)
+        if batches and low:
+            alignment.carry(low)
+        self.blocked = bool(self._ready)
         if self._gaps:
             topic, number = self.key
             if not batches:
                 batches = [Batch(topic, number, [], [])]
             batches[0].account.gaps += self._gaps
             self._gaps = 0
-        if self.position is not None:
-            self._handed_out = self.position
+        first = self._ready[0] if self._ready else None
+        self._handed_out = _OFFSET(first.messages[0]) if isinstance(first, _Waiting) else self.position
         return batches
+
+    def _next(self) -> Batch | None:
+        """Return the next batch that may be handed out, if there is one."""
+        first, alignment = self._ready[0], self.context.alignment
+        if isinstance(first, Batch):
+            batch = first
+            if alignment.active and isinstance(batch.origin, Messages):
+                alignment.allowed(self.lane, batch.origin.tail())
+            self._ready.pop(0)
+        else:
+            count = alignment.allowed(self.lane, first.written)
+            if not count:
+                return None
+            written = first.written[:count]
+            batch = self._batch(first.cut(count))
+            if len(batch) == count and isinstance(batch.origin, Messages):
+                batch.written, batch.origin.noted = written, first.noted
+            if not first.messages:
+                self._ready.pop(0)
+        self.waiting -= batch.size
+        self._reader.buffered -= batch.size
+        return batch
 
     def _commit_recorded(self) -> None:
         """Commit the last epoch's position: this epoch could only begin because that one is recorded."""

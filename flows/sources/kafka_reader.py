@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import TopicMetadata
 
 from flows.sources.base import RecordSource, SourceContext
+from flows.sources.kafka_align import InStep
 from flows.sources.kafka_consumer import ASK_SECONDS, committed_offsets, first_described
 from flows.sources.kafka_part import KafkaPart
 from logweir.errors import SourceError
@@ -142,11 +143,13 @@ class _Reader:
         """When an error of this name was told last."""
         logger = context.events.logger("source.log")
         try:
-            self._consumer = Consumer({**settings, "error_cb": self._on_error, "logger": logger})
+            own = {"enable.partition.eof": True, "error_cb": self._on_error, "logger": logger}
+            self._consumer = Consumer({**settings, **own})
         except KafkaException as error:
             msg = f"source.settings: {self._said(error.args[0])}"
             raise SourceError(msg) from None
         self._parts: dict[tuple[str, int], KafkaPart] = {}
+        self._in_step = InStep(self._consumer, self._parts, context.alignment)
         self._read: set[tuple[str, int]] = set()
         """The partitions that were ever assigned: messages of others can't come."""
         self.buffered = 0
@@ -206,17 +209,26 @@ class _Reader:
         """Move what librdkafka has at hand, or gets in some seconds, into the buffers; return how many messages."""
         if not self._assigned:
             self._assign()
+        self._in_step.polled()
         messages = self._consumer.consume(min(POLL_RECORDS, POLL_BYTES // self._mean_bytes + 1), seconds)
         if not messages:
             return 0
-        if any(map(Message.error, messages)):
-            messages = [message for message in messages if not self._failed(message)]
+        errors = list(map(Message.error, messages))
+        if any(errors):
+            for message, error in zip(messages, errors, strict=True):
+                if error is not None:
+                    self._failed(message, error)
+            messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
             if not messages:
                 return 0
         before = self.buffered
         self._share(messages)
         self._mean_bytes = max(1, (self.buffered - before) // len(messages))
         return len(messages)
+
+    def has_room(self, room: int) -> bool:
+        """Tell whether to poll for more, where the flow has room for so many bytes."""
+        return self.buffered - self._in_step.held() < room
 
     def _share(self, messages: list[Message]) -> None:
         """Give each partition its messages."""
@@ -285,6 +297,7 @@ class _Reader:
 
     def close(self) -> None:
         """Leave the brokers."""
+        self._in_step.close()
         with self._lock:
             self._closed = True
             self._consumer.close()
@@ -305,6 +318,7 @@ class _Reader:
             msg = f"find the first offsets: {reason}: check source.brokers and source.settings"
             raise SourceError(msg) from error
         self._assigned = True
+        self._in_step.assigned()
 
     def _place(self, fresh: list[KafkaPart]) -> None:
         """Give a first position to partitions that the flow has none recorded of."""
@@ -348,19 +362,19 @@ class _Reader:
             if position is not None and not low <= position <= high:
                 part.lose(low, high)
 
-    def _failed(self, message: Message) -> bool:
-        """Tell whether this is an error and not a record. An error never moves a position."""
-        error = message.error()
-        if error is None:
-            return False
+    def _failed(self, message: Message, error: KafkaError) -> None:
+        """Note what is no record but an error, or the end of a partition. It never moves a position."""
         key = (message.topic(), message.partition())
         if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
             # Assigning anew looks at the watermarks, which tell how much is gone.
             self._assigned = False
-        elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            part = self._parts.get((str(key[0]), int(key[1] or 0)))
+            if part is not None:
+                part.end = message.offset() or 0
+        else:
             reason = f"{error.name()}: {self._said(error)}"
             self._context.events.tell("source.error", "warn", topic=key[0], partition=key[1], reason=reason)
-        return True
 
     def _on_error(self, error: KafkaError) -> None:
         """Tell what librdkafka says of a broker; while it is away that is the same over and over."""

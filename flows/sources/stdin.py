@@ -72,6 +72,7 @@ class StdinPartition(SourcePartition):
 
     def __init__(self, context: SourceContext, limit: int, descriptor: int, count: int) -> None:
         super().__init__(context)
+        self.lane = context.alignment.lane("stdin")
         # The start time as partition makes topic-partition-offset unique across runs, which all begin at offset 0.
         self._lines = Lines("stdin", limit, partition=int(time.time()))
         self._count = count

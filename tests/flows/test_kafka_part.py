@@ -19,6 +19,10 @@ class Reader:
     def remove(self, part: KafkaPart) -> None:
         """Read no more of it."""
 
+    def has_room(self, room: int) -> bool:
+        """Take all there is."""
+        return self.buffered < room
+
     def poll(self, seconds: float = 0.0) -> int:
         """Have nothing."""
         return 0

@@ -12,6 +12,7 @@ from operators.limiter_state import Group
 from operators.limiters import Progress, Question
 from operators.rule_models import LimiterRule, Rule
 from operators.summaries import Summary
+from operators.watermark import Standing
 
 RULE: TypeAdapter[Any] = TypeAdapter(Rule)
 NOW = 1_790_000_000 - 1_790_000_000 % 3600
@@ -46,7 +47,7 @@ def ask(step: LimiterStep, records: int, revision: int = 0, number: int = 0, key
     group = Group(0, 1 << number, keys, NOW, records)
     (answer,) = [
         each
-        for each in step.on_batch([Question("0000", 1, "logs-0", NOW, [group], revision=revision, bucket="03")])[0]
+        for each in step.on_batch([Question("0000", 1, "logs-0", [group], revision=revision, bucket="03")])[0]
         if isinstance(each, Question)
     ]
     return answer.groups[0].records
@@ -77,7 +78,7 @@ def test_a_new_length_begins_empty_and_one_that_goes_is_told() -> None:
     assert ask(step, 12) == 10
     group = Group(0, 1, ("a",), NOW, 9)
     slot.places[1] = Place(0, rule(max_per_second=None, max_per_hour=7, summarise=True), "tag")
-    told, answer, *_ = step.on_batch([Question("0000", 1, "logs-0", NOW, [group], revision=1)])[0]
+    told, answer, *_ = step.on_batch([Question("0000", 1, "logs-0", [group], revision=1)])[0]
     assert isinstance(told, Summary)
     assert [(each.key, each.length, each.records) for each in told.suppressed] == [("a", 1, 2)]
     assert isinstance(answer, Question)
@@ -90,7 +91,7 @@ def test_another_limiter_in_the_slot_begins_empty() -> None:
     step = slot.step()
     assert ask(step, 12) == 10
     group = Group(0, 1, ("a",), NOW, 9)
-    told, answer = step.on_batch([Question("0000", 1, "logs-0", NOW, [group], revision=1)])[0]
+    told, answer = step.on_batch([Question("0000", 1, "logs-0", [group], revision=1)])[0]
     assert isinstance(told, Summary)
     assert (told.rule, told.suppressed[0].records) == ("limit", 2)
     assert isinstance(answer, Question)
@@ -164,7 +165,7 @@ def test_progress_by_settings_that_are_forgotten() -> None:
     slot = Slot(Place(0, rule(), "tag"), None, Place(0, rule(max_per_second=3), "tag"))
     slot.present = 2
     step = slot.step()
-    late = Progress("0000", "logs-0", NOW, 1, "03")
+    late = Progress("0000", Standing(0, NOW, NOW, 1, 1), 1, "03")
     assert step.on_batch([late]) == ([], StatefulBatchLogic.RETAIN)
     assert ask(step, 12, 2) == 3
     slot.present = 1

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from operators.limiter_keys import OTHER_KEYS
 from operators.limiter_state import Suppressed
 from operators.rate_limit import (
+    LATE,
     MAX_WINDOWS,
     OVER_KEYS,
     OVER_WINDOWS,
+    PAST_KEYS,
     Limit,
     RateState,
 )
-from operators.watermark import IDLE_SECONDS
 from tests.limits import reference
 
 START = 1_790_000_000 - 1_790_000_000 % 3600
@@ -66,7 +67,7 @@ def test_many_asks_at_once(asks: list[tuple[str, int]], limits: list[Limit], max
     for some in (groups[:cut], groups[cut:]):
         assert many.take_all(some) == [single.take(*group) for group in some]
         reached = START + cut % 100
-        assert many.read_until("0", reached, START + 1000) == single.read_until("0", reached, START + 1000)
+        assert many.read_until(reached) == single.read_until(reached)
     assert many.to_dict() == single.to_dict()
     assert many.notices == single.notices
 
@@ -89,41 +90,53 @@ def test_a_group_passes_as_its_records_would(asks: list[tuple[str, int]], most: 
         assert grouped.take(key, second, count) == sum(single.take(key, second, 1) for _ in range(count))
 
 
-def test_windows_close_behind_the_slowest_partition() -> None:
-    """A window stays while any partition may still bring records of it, and is gone once none can."""
+def test_windows_close_behind_the_watermark() -> None:
+    """A window stays while any partition may still bring records of it, and is told once none can."""
     windows = state(Limit(1, 5), lateness=10)
     windows.take("a", START, 8)
-    assert windows.read_until("0", START, START + 100) == []
-    assert windows.read_until("1", START + 90, START + 100) == []
+    assert windows.read_until(START) == []
     assert windows.take("a", START, 1) == 0
-    assert windows.read_until("0", START + 11, START + 100) == [Suppressed("a", START, 1, 4)]
+    assert windows.read_until(START + 11) == [Suppressed("a", START, 1, 4)]
     assert windows.open_windows == 0
 
 
-def test_a_silent_partition_holds_nothing_open() -> None:
-    """After a while without a record it is left out of the account."""
-    windows = state(Limit(1, 5), lateness=10)
-    windows.take("a", START, 8)
-    windows.read_until("silent", START, START + 100)
-    assert windows.read_until("1", START + 90, START + 99 + IDLE_SECONDS) == []
-    assert windows.read_until("1", START + 90, START + 101 + IDLE_SECONDS) == [Suppressed("a", START, 1, 3)]
-
-
-def test_the_future_closes_nothing() -> None:
-    """A partition whose times lie ahead of the clock can't close the windows of now."""
-    windows = state(Limit(1, 5), lateness=10)
-    windows.take("a", START, 5)
-    windows.read_until("0", START + 10**9, START + 1)
-    assert windows.take("a", START, 1) == 0
-
-
 def test_a_closed_window_is_not_granted_again() -> None:
-    """A record that comes after its window is closed is counted with those of now."""
+    """A record that comes after its window is closed is counted in it, and not with those of now."""
     windows = state(Limit(1, 5), lateness=10)
-    windows.take("a", START, 5)
-    windows.read_until("0", START + 50, START + 50)
+    windows.take("a", START, 4)
+    windows.read_until(START + 50)
     assert windows.take("a", START + 50, 5) == 5
-    assert windows.take("a", START, 1) == 0
+    after = state(Limit(1, 5), lateness=10)
+    after.restore(windows.to_dict())
+    for each in (windows, after):
+        assert each.take("a", START, 1) == 1
+        assert each.take("a", START, 1) == 0
+        assert each.read_until(START + 50) == [Suppressed("a", START, 1, 1)]
+        assert each.take("a", START, 2) == 0
+        assert each.read_until(START + 50) == [Suppressed("a", START, 1, 2, part=1)]
+        assert each.notices == {}
+
+
+def test_nothing_that_fits_is_dropped_however_late() -> None:
+    """A window that is known no longer begins anew, which is counted; it drops nothing that isn't over the limit."""
+    windows = state(Limit(1, 5), lateness=10, max_keys=10**6)
+    keys = [f"k{number}" for number in range(PAST_KEYS)]
+    windows.take_all([(key, START, 5) for key in keys])
+    windows.read_until(START + 50)
+    assert windows.take("k0", START, 5) == 5
+    assert windows.take("k0", START, 5) == 0
+    assert windows.notices == {LATE: 1}
+
+
+def test_closed_windows_are_remembered_within_bounds() -> None:
+    """Those that were closed last, with as many keys as there is room for."""
+    windows = state(Limit(1, 1), lateness=10)
+    for second in range(START, START + 2 * PAST_KEYS):
+        windows.take("a", second, 1)
+        windows.read_until(second)
+    assert len(windows.to_dict()["windows"]) <= PAST_KEYS // 2 + 12
+    assert windows.take("a", START + 2 * PAST_KEYS - 20, 1) == 0
+    assert windows.take("a", START, 1) == 1
 
 
 def test_keys_beyond_the_limit_share_one_budget() -> None:
@@ -132,7 +145,7 @@ def test_keys_beyond_the_limit_share_one_budget() -> None:
     assert [windows.take(key, START, 1) for key in "abc"] == [1, 1, 1]
     assert [windows.take(key, START, 1) for key in "defa"] == [1, 1, 0, 1]
     assert windows.notices == {OVER_KEYS: 3}
-    closed = windows.read_until("0", START + 1000, START + 1000)
+    closed = windows.read_until(START + 1000)
     assert closed == [Suppressed(OTHER_KEYS, START, 1, 1)]
 
 
@@ -156,7 +169,7 @@ def test_windows_that_are_forgotten_are_told() -> None:
     windows, before = RateState([Limit(1, 1)], 0, 1000), windows
     windows.restore(before.to_dict())
     windows.take("a", START, 3)
-    told = windows.read_until("0", START + 10_000, START + 10_000)
+    told = windows.read_until(START + 10_000)
     assert [(each.start, each.records, each.part) for each in told] == [(START, 1, 1), (START, 2, 2)]
 
 

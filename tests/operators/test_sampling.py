@@ -209,7 +209,7 @@ class TestChanges:
         seconds = array("q", [START + second]) * count
         asked = Asks(number, array("I", range(count)), ["shop"], column["I"], seconds, column["Q"])
         samples = Samples(count, [asked], array("l"))
-        (answer,) = step.on_batch([Question("0000", 1, "logs-0", 0.0, [], revision=revision, samples=samples)])[0]
+        (answer,) = step.on_batch([Question("0000", 1, "logs-0", [], revision=revision, samples=samples)])[0]
         assert isinstance(answer, Sampled)
         assert answer.revision == revision
         return list(answer.rates)

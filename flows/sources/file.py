@@ -10,8 +10,10 @@ it was read leaves nothing to know it by: that takes a stop or a full flow as lo
 from __future__ import annotations
 
 import glob
+import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +44,9 @@ ROTATE_WAIT = 5.0
 
 _MISSING_WAIT = 5.0
 """Seconds without a file at the path before that is told: between a rename and a create it is normal."""
+
+_REPEAT_SECONDS = 60.0
+"""How often it is told that a file can't be read."""
 
 _WATCH = "(new files)"
 _WATCH_SECONDS = 2.0
@@ -109,10 +114,11 @@ class FileSource(RecordSource):
         )
 
 
-def _matches(settings: File) -> list[Path]:
+def _matches(settings: File, known: Iterable[Path] = ()) -> list[Path]:
+    """Return the files that match; where they are followed, without those that are rotated files of others."""
     found = [Path(name) for name in glob.glob(settings.path, recursive=True)]  # noqa: PTH207  absolute patterns too
-    files = sorted(path for path in found if path.is_file())
-    return without_rotated(files) if settings.follow else files
+    files = sorted(path for path in found if os.path.isfile(path))  # noqa: PTH113  no error where nobody may look
+    return without_rotated(files, known) if settings.follow else files
 
 
 class WatchPartition(SourcePartition):
@@ -131,7 +137,8 @@ class WatchPartition(SourcePartition):
 
     def read(self, room: int) -> list[Batch]:  # noqa: ARG002
         """Look for new files."""
-        new = [path for path in _matches(self._settings) if path not in self._known]
+        # Between a rename and a create the path that was read is not there, but its rotated file is no new one.
+        new = [path for path in _matches(self._settings, self._known) if path not in self._known]
         if new:
             self._known.update(new)
             self.context.restart(f"new files match {self._settings.path}: {', '.join(map(str, new))}")
@@ -175,6 +182,10 @@ class FilePartition(SourcePartition):
         self._since: float | None = None
         """When the file that is being read was first seen to be no longer at the path."""
         self._told_missing = False
+        self._told_unreadable = -_REPEAT_SECONDS
+        """When it was told last that the file can't be read, on the monotonic clock."""
+        self._unresumed = False
+        """Whether the file of the position could not be looked for, since it may not be read."""
         self._done = False
         self._resume(position)
 
@@ -183,8 +194,7 @@ class FilePartition(SourcePartition):
         if self._done:
             raise StopIteration
         batches: list[Batch] = []
-        if self._text is None and not self._enter(self._path):
-            self._missing()
+        if self._text is None and not self._begun():
             return batches
         while room > 0 and self._text is not None:
             if self._follow and self._text.is_cut(self._lines.fed, self._head):
@@ -214,8 +224,20 @@ class FilePartition(SourcePartition):
         if self._text is not None:
             self._text.close()
 
+    def _begun(self) -> bool:
+        """Begin to read, or go on after the position; False where there is no file, or none that may be read."""
+        if self._unresumed:
+            self._resume(self._position)
+        elif not self._enter(self._path) and not self._unreadable():
+            self._missing()
+        return self._text is not None
+
     def _resume(self, position: Position | None) -> None:
         found = None if position is None else find(self._path, position)
+        # What can't be read is not gone: it is looked for again.
+        self._unresumed = position is not None and found is None and self._unreadable()
+        if self._unresumed:
+            return
         if position is None or found is None:
             if position is not None and position["head"]:
                 self._gap(
@@ -231,24 +253,26 @@ class FilePartition(SourcePartition):
         self._lines = Lines(str(self._path), self._limit, position["offset"], position["generation"])
 
     def _enter(self, path: Path) -> bool:
-        """Begin to read a file; False when it isn't there."""
+        """Begin to read a file; False when it isn't there, or may not be read."""
         try:
             self._switch(path, 0)
         except FileNotFoundError:
+            return False
+        except OSError as error:
+            if path != self._path:
+                self._tell_unreadable(f"{path}: {error.strerror}")
             return False
         self._lines = Lines(str(self._path), self._limit)
         self._head = b""
         return True
 
     def _switch(self, path: Path, offset: int) -> None:
-        """Read on in another file, from this place in its text."""
-        try:
-            text = Text(path)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            msg = f"source.path: {path}: {error.strerror}: let logweir's user read it"
-            raise SourceError(msg) from error
+        """Read on in another file, from this place in its text.
+
+        Raises:
+            OSError: It isn't there, or can't be read.
+        """
+        text = Text(path)
         self._skip = text.seek(offset)
         if self._text is not None:
             self._text.close()
@@ -261,7 +285,12 @@ class FilePartition(SourcePartition):
             return text.read(_CHUNK_BYTES)
         except SourceError as error:
             if not text.compressed:
-                raise
+                # A disk that fails, a network that is away: other files can be read, and this one is tried again.
+                if self._follow:
+                    self._tell_unreadable(str(error))
+                else:
+                    self._gap(f"{error}; the rest of this file is left out", "error")
+                return b""
             # What follows in a damaged file can't be had by anybody; what precedes it, and other files, can.
             self._gap(f"{error}; the rest of this file is lost", "error")
             return b""
@@ -295,7 +324,7 @@ class FilePartition(SourcePartition):
         if following == self._path:
             if self._follow and not self._waited(text):
                 return False
-            if not self._path.exists():
+            if not os.path.exists(self._path):  # noqa: PTH110  no error where nobody may look
                 if self._follow:
                     self._missing()
                 else:
@@ -326,8 +355,9 @@ class FilePartition(SourcePartition):
         assert position is not None
         copy = find_copy(self._path, {**position, "offset": self._lines.fed})
         if copy is not None and copy != self._path:
-            self._switch(copy, self._lines.fed)
-            return
+            with suppress(FileNotFoundError):  # a rotation may have taken it away meanwhile
+                self._switch(copy, self._lines.fed)
+                return
         self._end_line(batches)
         self._gap(
             f"the file was cut at byte {self._lines.position} or before, and there is no copy of it beside it; what "
@@ -342,6 +372,29 @@ class FilePartition(SourcePartition):
         batch = self._lines.end()
         if batch is not None:
             batches.append(batch)
+
+    def _unreadable(self) -> bool:
+        """Tell whether there is a file that can't be opened, and say so now and then: others can be read meanwhile."""
+        try:
+            with self._path.open("rb"):
+                return False
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if not self._follow:
+                self._gap(f"it can't be read: {error.strerror}: let logweir's user read it", "error")
+                self._done = True
+                return True
+            self._tell_unreadable(f"{error.strerror}: let logweir's user read it")
+            return True
+
+    def _tell_unreadable(self, reason: str) -> None:
+        now = time.monotonic()
+        if now - self._told_unreadable >= _REPEAT_SECONDS:
+            self._told_unreadable = now
+            self.context.events.tell(
+                "source.error", "error", path=str(self._path), reason=f"it can't be read, and is tried again: {reason}"
+            )
 
     def _missing(self) -> None:
         """Tell, once, that there is no file."""

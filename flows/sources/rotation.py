@@ -1,7 +1,9 @@
 """Rotation: which file a position belongs to, and which file comes after it.
 
 A file is known by its inode, and by its first bytes once it was copied or compressed. Rotated files are those beside
-`path` that carry its name and a suffix with a number or a date: `app.log.1`, `app.log-20261124.gz`.
+`path` that carry its name and a number or a date, behind it or before its extension: `app.log.1`, `app.log-20261124.gz`
+and `app.20261130T100000Z-000001.log`, `app-2026-11-30.log.gz`, `app.1.log`. A short number behind a dash, as in
+`app-1.log`, is the name of another log as often as not, so it is taken for one.
 """
 
 from __future__ import annotations
@@ -24,6 +26,10 @@ _TELLING_BYTES = 64
 _ROTATED = re.compile(r"[.-]\d[\dT:_.Z+-]*(\.gz|\.zst)?|\.old(\.gz|\.zst)?")
 _SUFFIX_START = re.compile(r"[.-]")
 _COMPRESSED = {".gz", ".zst"}
+_STAMPED = re.compile(
+    r"(?P<stem>.+?)(?:[._-](?:\d{4}-\d\d-\d\d|\d{8})[\dT:_.Z+-]*|\.\d{1,3})(?P<extension>\.[A-Za-z]\w*)(?:\.gz|\.zst)?"
+)
+"""A name with a date or a number before its extension."""
 
 
 class Position(TypedDict):
@@ -93,6 +99,8 @@ class Text:
             status = path.stat()
         except FileNotFoundError:
             return False
+        except OSError:  # nobody can tell, so nothing is known to have changed
+            return True
         return (status.st_dev, status.st_ino) == (self.device, self.inode)
 
     def modified(self) -> int:
@@ -133,7 +141,7 @@ def successor(path: Path, finished: Text, head: bytes) -> Path:
     for candidate in rotated(path):
         try:
             status = candidate.stat()
-        except FileNotFoundError:
+        except OSError:
             continue
         if status.st_mtime_ns > finished.modified() and status.st_ino != finished.inode:
             later.append((status.st_mtime_ns, candidate))
@@ -142,21 +150,25 @@ def successor(path: Path, finished: Text, head: bytes) -> Path:
     return next((each for _, each in sorted(later) if not (copies and _begins_with(each, head))), path)
 
 
+def is_rotated_name(name: str, base: str) -> bool:
+    """Tell whether a file of this name is a rotated one of the other name."""
+    if name.startswith(base) and _ROTATED.fullmatch(name[len(base) :]):
+        return True
+    found = _STAMPED.fullmatch(name)
+    return found is not None and found["stem"] + found["extension"] == base
+
+
 def rotated(path: Path) -> list[Path]:
     """Return the rotated files of `path`, each once, also while one is being compressed."""
-    found = [
-        Path(entry.path)
-        for entry in _scan(path.parent)
-        if entry.name.startswith(path.name) and _ROTATED.fullmatch(entry.name[len(path.name) :])
-    ]
+    found = [Path(entry.path) for entry in _scan(path.parent) if is_rotated_name(entry.name, path.name)]
     names = set(found)
     return sorted(each for each in found if each.suffix not in _COMPRESSED or each.with_suffix("") not in names)
 
 
-def without_rotated(paths: Iterable[Path]) -> list[Path]:
-    """Return the paths that are not rotated files of another one of them."""
+def without_rotated(paths: Iterable[Path], others: Iterable[Path] = ()) -> list[Path]:
+    """Return the paths that are not rotated files of another one of them, or of others that were there before."""
     known = sorted(set(paths))
-    names = {str(path) for path in known}
+    names = {str(path) for path in (*known, *others)}
     return [path for path in known if not _is_rotated(str(path), names)]
 
 
@@ -165,17 +177,20 @@ def without_file(paths: Iterable[Path]) -> list[Path]:
     names: dict[Path, list[str]] = {}
     found = []
     for path in paths:
-        if path.exists():
+        if os.path.exists(path):  # noqa: PTH110  no error where nobody may look
             continue
         if path.parent not in names:
             names[path.parent] = [entry.name for entry in _scan(path.parent)]
-        start = len(path.name)
-        if not any(each.startswith(path.name) and _ROTATED.fullmatch(each[start:]) for each in names[path.parent]):
+        if not any(is_rotated_name(each, path.name) for each in names[path.parent]):
             found.append(path)
     return found
 
 
 def _is_rotated(path: str, names: set[str]) -> bool:
+    directory, name = os.path.split(path)
+    found = _STAMPED.fullmatch(name)
+    if found is not None and os.path.join(directory, found["stem"] + found["extension"]) in names:  # noqa: PTH118  text
+        return True
     cuts = (match.start() for match in _SUFFIX_START.finditer(path))
     return any(path[:cut] in names and _ROTATED.fullmatch(path[cut:]) for cut in cuts)
 
@@ -183,9 +198,16 @@ def _is_rotated(path: str, names: set[str]) -> bool:
 def _scan(directory: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(directory) as entries:
-            return [entry for entry in entries if entry.is_file()]
-    except FileNotFoundError:
+            return [entry for entry in entries if _is_file(entry)]
+    except OSError:  # gone, or not to be listed
         return []
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link in a circle, a mount that is away
+        return False
 
 
 def _is_same_file(candidate: Path, position: Position) -> bool:
@@ -219,7 +241,7 @@ def _begins_with(candidate: Path, head: bytes) -> bool:
 def _holds(candidate: Path, offset: int) -> bool:
     try:
         return candidate.suffix in _COMPRESSED or candidate.stat().st_size >= offset
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

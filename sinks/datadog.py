@@ -17,6 +17,7 @@ import re
 import time
 from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
+from datetime import datetime
 from operator import countOf, itemgetter
 from typing import Any, Literal
 
@@ -94,6 +95,12 @@ class Datadog(CommonDestination):
         "deliver",
         description="What becomes of a record outside 18 h past to 2 h ahead, which Datadog shows at another time: "
         "deliver and count it, or set it aside.",
+    )
+
+    timestamps: Literal["text", "milliseconds"] = Field(
+        "text",
+        description="How a log says its time: as ISO 8601 text, which Datadog reads, or as a number of milliseconds "
+        "since 1970, which some other intakes of its protocol want.",
     )
 
     @field_validator("url")
@@ -184,6 +191,7 @@ class DatadogDestination:
     def __init__(self, settings: Datadog, getter: Callable[[str], Getter]) -> None:
         self.compression: str | None = "gzip" if settings.compression is True else settings.compression or None
         self._truncate = settings.oversize == "truncate"
+        self._milliseconds = settings.timestamps == "milliseconds"
         self._timestamp, self._message = getter("timestamp"), getter("message")
         self._columns = Columns(getter(name) for name in (*_TRACE_FIELDS, _HOST_FIELD, *_HEAD_FIELDS))
         self._reserved = getter(_RESERVED)
@@ -264,6 +272,8 @@ class DatadogDestination:
         They say one of these themselves, or have their message or time where Datadog doesn't look.
         """
         rows, count = records.records, len(records)
+        if self._milliseconds:
+            return range(count)
         with suppress(TypeError, IndexError, KeyError):
             if (
                 countOf(map(type, map(self._message, rows)), str) == count
@@ -296,15 +306,17 @@ class DatadogDestination:
         """Return any record as a log: what it says itself stays, what it lacks is added, and no name is there twice."""
         there = members(value)
         own = {name: raw for name, raw in there.items() if raw != b"null" and _says(name, raw)}
-        added: dict[str, str] = {name: value for name, value in attributes.items() if name not in own}
+        added: dict[str, Any] = {name: value for name, value in attributes.items() if name not in own}
         if "dd" in own:
             added = {name: value for name, value in added.items() if not name.startswith("dd.")}
         if "message" not in own:
             message = self._message(row)
             added["message"] = message if isinstance(message, str) else "" if message is None else json.dumps(message)
         stands = own.get("timestamp", b"")
+        if self._milliseconds:
+            added["timestamp"] = round(datetime.fromisoformat(time).timestamp() * 1000)
         # One that nobody can read stays: Datadog takes the time of arrival then.
-        if not _READ.fullmatch(stands) and (not stands or moment_of(self._timestamp(row)) is not None):
+        elif not _READ.fullmatch(stands) and (not stands or moment_of(self._timestamp(row)) is not None):
             added["timestamp"] = time
         for name in added.keys() & there.keys() - {"timestamp"}:
             if there[name] != b"null":

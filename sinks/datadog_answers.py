@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -11,6 +12,8 @@ from sinks.http import Response
 _LONGEST_REASON = 1000
 _EPOCH_LIMIT = 1e9
 """X-RateLimit-Reset is in seconds from now; a larger number is a moment."""
+_TIME = re.compile(r"time ?stamp", re.IGNORECASE)
+"""What an intake that speaks Datadog's protocol says of a time in another form than it reads."""
 _KEY = "check api_key, which must be an API key and no application key, and that site is the one it belongs to"
 
 
@@ -27,6 +30,8 @@ def read_answer(answer: Response) -> Outcome:
         outcome = Hold(f"{reason}: {_KEY}" if errors else f"{reason}: check api_key and site, or url: {_ANOTHER}")
     elif status in {200, 204, 408, 429} or status >= 500:  # noqa: PLR2004
         outcome = Retry(reason, _reset(answer))
+    elif status == 400 and not errors and _TIME.search(reason):  # noqa: PLR2004
+        outcome = Hold(f"{reason}: set `timestamps: milliseconds`, or text: this intake reads the other kind")
     elif status == 400 and errors:  # noqa: PLR2004
         outcome = Invalid("refused by Datadog", reason)
     else:

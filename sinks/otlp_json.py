@@ -16,7 +16,7 @@ from logweir.record import Level
 from sinks.destination import Records
 from sinks.otlp_pieces import head
 from sinks.otlp_record import LogRecord, Mapper
-from sinks.otlp_wire import MAX_DEPTH, MAX_INT64, MIN_INT64
+from sinks.otlp_wire import MAX_DEPTH, MAX_INT64, MIN_INT64, named
 
 
 class JsonEncoder:
@@ -82,7 +82,7 @@ def _fields(record: LogRecord) -> dict[str, Any]:
 
 
 def _key_values(members: Mapping[str, Any], depth: int) -> list[dict[str, Any]]:
-    return [{"key": _text(name), "value": _any_value(value, depth)} for name, value in members.items()]
+    return [{"key": _text(name), "value": _any_value(value, depth)} for name, value in named(members).items()]
 
 
 def _any_value(value: Any, depth: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from logweir.record import Level
 from sinks.destination import Records
 from sinks.otlp_record import RESOURCE, LogRecord, Mapper, is_native
 from sinks.otlp_usual import BODY, NO_HOST, SPAN, TIME, TRACE, UsualEncoder, resources, severity
-from sinks.otlp_wire import ATTRIBUTE, any_value, field, fixed64, key_value, varint, wire, wired
+from sinks.otlp_wire import ATTRIBUTE, any_value, field, fixed64, key_value, named, varint, wire, wired
 
 # Tags: a field's number times 8, and its wire type.
 _OBSERVED = "\x59"
@@ -89,7 +89,7 @@ class ProtobufEncoder:
             record: The record.
             plain: Whether all its own text is ASCII.
         """
-        attributes = record.attributes if plain else wired(record.attributes)
+        attributes = named(record.attributes if plain else wired(record.attributes))
         service, version, environment, host = (wired(record.resource.get(name, UNSET)) for name in RESOURCE.values())
         if host is UNSET:
             parts = [self._resources((service, version, environment, NO_HOST))]

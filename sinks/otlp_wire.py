@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 MAX_DEPTH = 12
@@ -108,7 +108,7 @@ def any_value(value: Any, depth: int = 0) -> str:
         # Without escapes, so that it stays wire text.
         made = field(_STRING, json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     elif kind is dict:
-        members = [field(_ITEM, key_value(name, each, depth + 1)) for name, each in value.items()]
+        members = [field(_ITEM, key_value(name, each, depth + 1)) for name, each in named(value).items()]
         made = field(_KVLIST, "".join(members))
     else:
         made = field(_ARRAY, "".join([field(_ITEM, any_value(each, depth + 1)) for each in value]))
@@ -120,9 +120,18 @@ def key_value(name: str, value: Any, depth: int = 0) -> str:
     return _key(name) + field(_VALUE, any_value(value, depth))
 
 
+def named(members: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return members of an object without an empty name, which the data model forbids: `_` stands for it, if free."""
+    if "" not in members:
+        return members
+    instead = "_"
+    while instead in members:
+        instead += "_"
+    return {name or instead: value for name, value in members.items()}
+
+
 def _key(name: str) -> str:
-    # What is empty is left out, as any other field of text.
-    return field(_KEY, name) if name else ""
+    return field(_KEY, name)
 
 
 def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

@@ -148,7 +148,7 @@ def promised(record: dict[str, Any], offset: int = 0) -> Told:
         error = record.get("error")
         if isinstance(error, dict) and isinstance(error.get(name), str):
             found.setdefault(CONVENTIONS[f"error.{name}"], error[name])
-    made.attributes = {name: rendered(value) for name, value in found.items()}
+    made.attributes = {name: rendered(value) for name, value in named(found).items()}
     return made
 
 
@@ -192,6 +192,14 @@ def _moved(left: dict[str, Any], group: str, name: str) -> Any:
     return value
 
 
+def named(members: dict[str, Any]) -> dict[str, Any]:
+    """Return members without an empty name, as the page promises."""
+    if "" not in members:
+        return members
+    instead = next("_" * count for count in range(1, 9) if "_" * count not in members)
+    return {name or instead: value for name, value in members.items()}
+
+
 def rendered(value: Any, depth: int = 0) -> Any:
     """Return a value as the page says that it is sent."""
     if type(value) is int and not -(2**63) <= value < 2**63:
@@ -199,11 +207,13 @@ def rendered(value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict | list) and depth >= MAX_DEPTH:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     if isinstance(value, dict):
-        return {name: rendered(each, depth + 1) for name, each in value.items()}
+        return {name: rendered(each, depth + 1) for name, each in named(value).items()}
     return [rendered(each, depth + 1) for each in value] if isinstance(value, list) else value
 
 
-NAMES = st.sampled_from(["a", "b", "a.b", "", "é", "name", "exception.type", "user.id", "log.record.uid", "x" * 130])
+NAMES = st.sampled_from(
+    ["a", "b", "a.b", "", "_", "é", "name", "exception.type", "user.id", "log.record.uid", "x" * 130]
+)
 LEAVES = (
     st.none()
     | st.booleans()

@@ -167,6 +167,18 @@ class TestEncode:
         assert (found[f"__RESERVED_{name}"], found[f"_RESERVED_{name}"]) == (own, "taken")
         assert log(orjson.dumps({**record, name: "own text"}))[name] == "own text"
 
+    @pytest.mark.parametrize(
+        "time", [b'"2026-11-01T10:00:00.123Z"', b"1793527200.123", b'"2026-11-01 11:00:00,123+01:00"']
+    )
+    def test_times_as_numbers(self, time: bytes) -> None:
+        """Where an intake wants milliseconds, every record says them, whatever it says itself."""
+        value = b'{"id":"1","level":"error","message":"m","timestamp":%b,"metadata":{"timestamp":%b}}' % (time, time)
+        found = log(value, timestamps="milliseconds")
+        assert found["timestamp"] == 1_793_527_200_123
+        assert found["metadata"] == json.loads(value)["metadata"]
+        assert log(b'{"message":"m"}', timestamps="milliseconds")["timestamp"] == int(ARRIVED * 1000)
+        assert log(b'{"timestamp":null}', timestamps="milliseconds")["timestamp"] == int(ARRIVED * 1000)
+
     def test_every_record_of_ecs_has_its_service(self) -> None:
         """ECS nests it where Datadog reads text."""
         value = b'{"@timestamp":"2026-12-01T03:00:00.000Z","log.level":"ERROR","message":"m","service":{"name":"pay"}}'

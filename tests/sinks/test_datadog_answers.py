@@ -23,6 +23,11 @@ TROUBLES = [
         ("redirected to https://app.datadoghq.com/login: check site, or url",),
     ),
     Trouble(
+        "an intake that wants numbers",
+        Answer(400, b'cannot read DataDog protocol data: failed to parse timestamp for "timestamp":"\\"2026"'),
+        ("failed to parse timestamp", "timestamps: milliseconds"),
+    ),
+    Trouble(
         "http to a port of https",
         Answer(400, b"<html>The plain HTTP request was sent to HTTPS port</html>", HTML),
         ("check site, or url",),

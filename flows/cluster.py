@@ -68,6 +68,8 @@ class Cluster:
         """What the workers have to reach next, while settings are swapped."""
         self._over = False
         """Ended, by itself or because it can't run."""
+        self._lost = False
+        """Whether a crash has lost records that can't be read again."""
         self.result = 0
 
     @property
@@ -271,15 +273,29 @@ class Cluster:
             self._start_at = now
             return True
         if not any(codes):
+            self.result = int(self._lost)
             return False
         if EXIT_UNUSABLE in codes and self._wanted is None:
             self.result = 1
             return False
         self._attempts = 0 if now - self._started > STABLE_SECONDS else self._attempts + 1
         wait = backoff(self._attempts)
+        self._tell_lost()
         self._tell("flow.crashed", "error", stream=self._label, exit_codes=codes, wait=wait)
         self._start_at = now + wait
         return True
+
+    def _tell_lost(self) -> None:
+        """Tell what a crash has lost of a source that can't be read again; a run that lost records never ends well."""
+        if self._assignment.flow.source.repeatable:
+            return
+        self._lost = True
+        for name, report in self.report().items():
+            reason = (
+                f"standard input can't be read again; of {report['ledger'].read} records that were read at least "
+                f"{report['ledger'].in_flight} were neither delivered nor set aside when the worker crashed"
+            )
+            self._tell("source.gap", "error", destination=name, lost=report["ledger"].in_flight, reason=reason)
 
     def _put_off(self, reason: str) -> None:
         """Start later, since there is no recovery store; tell why at first, when that changes, and now and then."""

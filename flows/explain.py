@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, TextIO
 
 from flows.config import Flow
 from logweir.batch import Batch
+from logweir.guard import DEFECT
 from logweir.retention import event_time, expires
 from logweir.times import rfc3339
 from operators.decode import Decoder
@@ -108,6 +109,14 @@ class Explainer:
             yield self._one(number, line.rstrip(b"\r\n"))
 
     def _one(self, number: int, value: bytes) -> Explained:
+        try:
+            return self._explained(number, value)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  a flow would dead-letter it alone, with this cause
+            return Explained(number, problem=f"{DEFECT}: {type(error).__name__}")
+
+    def _explained(self, number: int, value: bytes) -> Explained:
         batch = Batch("line", 0, [value], [number])
         if self._redact is not None:
             self._redact(batch)

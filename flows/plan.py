@@ -13,6 +13,7 @@ from flows.limiting import Place
 from flows.seats import Seating, identity
 from flows.sources.alignment import GRAIN
 from logweir.batch import Batch
+from logweir.guard import guarded, without_culprits
 from operators.decode import Decoder
 from operators.identity import digests_of
 from operators.limiters import Limiters, Question
@@ -59,7 +60,7 @@ class Plan:
         whole = projected_at_once(every, [flow.outlets[name].fields() for name in projections], layout)
         asked = whole or Projection(fields_of(every), layout, identified=False)
         self._redact = Redactor(flow.redact, layout) if flow.redact else None
-        hide = self._redact.text if self._redact else None
+        self._hide = hide = self._redact.text if self._redact else None
         identified = [name for name in projections if flow.outlets[name].identified]
         self._digests = bool(identified) and self._redact is not None
         self._decoder = (
@@ -90,6 +91,9 @@ class Plan:
 
     def decode(self, batch: Batch) -> Batch:
         """Return what of a raw batch the flow's rules let pass, redacted, with the fields that rules read decoded."""
+        return guarded(self._decide, batch, self._hide)
+
+    def _decide(self, batch: Batch) -> Batch:
         if self._digests:
             batch.digests = digests_of(batch.values)
         if self._redact is not None:
@@ -110,8 +114,15 @@ class Plan:
         if len(self._limiters) > 1:
             batch = batch.twin()
         for rules in self._own_rules[name]:
-            batch = rules.filter(batch)
-        question = self._limiters[name].ask(batch, origin) if self._limiters[name].rules else None
+            batch = guarded(rules.filter, batch, self._hide)
+        limiters = self._limiters[name]
+        if not limiters.rules:
+            return self._finish(name, batch)
+        try:
+            question = limiters.ask(batch, origin)
+        except Exception:  # noqa: BLE001  the guard finds the record that it is about
+            batch = without_culprits(limiters.look, batch, self._hide)
+            question = limiters.ask(batch, origin)
         return question or self._finish(name, batch)
 
     def counts_events(self, name: str | None = None) -> bool:
@@ -140,7 +151,8 @@ class Plan:
     def _finish(self, name: str, batch: Batch) -> Batch:
         """Decode into the fields that the destination reads, unless that is done."""
         if not batch.ids:
-            self._final_decoders[name](batch)
+            decode = self._final_decoders[name]
+            batch = guarded(decode.step, batch, self._hide)
         self.waiting -= 1
         return batch
 

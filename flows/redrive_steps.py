@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from flows.config import Flow
 from flows.dead_letters import Read
 from logweir.batch import Batch
+from logweir.guard import guarded
 from operators.decode import CAUSES, Decoder
 from operators.identity import digests_of
 from operators.projection import Projection
@@ -32,7 +34,7 @@ class Steps:
         own = [rule for rule in flow.own_rules(name) if rule.enabled]
         asked = Projection(fields_of([*rules, *own]), layout, identified=False)
         self._redact = Redactor(flow.redact, layout) if flow.redact else None
-        hide = self._redact.text if self._redact else None
+        self._hide = hide = self._redact.text if self._redact else None
         self._decode_for_rules = Decoder(asked, final=False, hide=hide) if rules or own else None
         self._rules = (compile_rules(rules, asked), compile_rules(own, asked))
         projection = Projection(flow.outlets[name].fields(), layout)
@@ -60,15 +62,8 @@ class Steps:
         if not raw:
             # What stands here tells a format of plain text that its lines were made records before.
             batch.records = [None] * len(batch)
-        if self._identified:
-            batch.digests = digests_of(batch.values)
-        if self._redact is not None:
-            self._redact(batch)
-        if raw and self._decode_for_rules is not None:
-            self._decode_for_rules(batch)
-            for rules in self._rules:
-                batch = rules.filter(batch)
-        self._decode(batch)
+        batch = guarded(partial(self._decide, raw=raw), batch, self._hide)
+        batch = guarded(self._decode.step, batch, self._hide)
         known = {read.letter.offset: read.letter for read in reads}
         if self._identified:
             # A letter of an older version has none; its bytes are the next best.
@@ -79,4 +74,15 @@ class Steps:
             each._replace(cause=known[each.offset].cause, detail=known[each.offset].reason)
             for each in batch.account.rejected
         ]
+        return batch
+
+    def _decide(self, batch: Batch, *, raw: bool) -> Batch:
+        if self._identified:
+            batch.digests = digests_of(batch.values)
+        if self._redact is not None:
+            self._redact(batch)
+        if raw and self._decode_for_rules is not None:
+            self._decode_for_rules(batch)
+            for rules in self._rules:
+                batch = rules.filter(batch)
         return batch

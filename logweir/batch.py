@@ -60,6 +60,21 @@ class Account:
         for name in names:
             self.redacted[name] = self.redacted.get(name, 0) + 1
 
+    def merge(self, other: Account) -> None:
+        """Take over what was noted of some of the records apart from the others."""
+        self.read += other.read
+        self.read_bytes += other.read_bytes
+        self.made += other.made
+        self.gaps += other.gaps
+        self.rejected += other.rejected
+        for own, more in (
+            (self.dropped, other.dropped),
+            (self.notices, other.notices),
+            (self.redacted, other.redacted),
+        ):
+            for name, count in more.items():
+                own[name] = own.get(name, 0) + count
+
     def copy(self) -> Account:
         """Return an account that later steps of another destination may add to."""
         twin = Account(self.read, self.read_bytes)
@@ -216,6 +231,13 @@ class Batch:
         self.anew, self.turn, self.lane, self.log = batch.anew, batch.turn, batch.lane, batch.log
         self.low = batch.low
         return self
+
+    def join_columns(self, first: Batch, second: Batch) -> None:
+        """Take over what two batches know of their records, which are this one's, one after another."""
+        if first._written is not None or second._written is not None:
+            self._written = [*first.written, *second.written]
+        for name in ("records", "times", "levels", "ids", "digests", "identities", "limiters"):
+            setattr(self, name, [*getattr(first, name), *getattr(second, name)])
 
     def _of(self, values: list[bytes], offsets: Sequence[int], account: Account) -> Batch:
         return Batch(self.topic, self.partition, values, offsets, account, self.origin)

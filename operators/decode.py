@@ -107,6 +107,11 @@ class Decoder:
             batch.levels = self._levels(batch.records)
             self._levels.note(batch.levels, batch.records, batch.account)
 
+    def step(self, batch: Batch) -> Batch:
+        """Decode one batch in place, and return it."""
+        self(batch)
+        return batch
+
     def _decode_all(self, batch: Batch, values: list[bytes]) -> bool:
         """Make the whole batch records of these values, decoded at once; return whether that was possible."""
         try:

@@ -115,6 +115,11 @@ class Limiters:
         asked = Samples(len(batch), samples, numbers) if samples else None
         return Question(origin, self._asked, batch.lane, groups, revision=self._revision, samples=asked)
 
+    def look(self, batch: Batch) -> None:
+        """Do what `ask` does with each record, and ask nothing: for the guard, which looks for one that raises."""
+        self._samplers.ask(batch)
+        self._groups(batch)
+
     def moments(self, batch: Batch, count: int) -> Sequence[float]:
         """Return when the last records of a batch happened, in epoch seconds."""
         if self._timestamp is None or not batch.records:

@@ -26,6 +26,7 @@ from sinks.destination import Delivered, Destination, Hold, Outcome, Partial, Re
 from sinks.failures import Failures
 from sinks.flight import Flight
 from sinks.health import Health
+from sinks.prepare import prepared
 from sinks.request import Request
 from sinks.stats import Stats
 
@@ -97,13 +98,10 @@ class Delivery:
 
     def write(self, batches: Sequence[Batch]) -> None:
         """Accept batches. Returns at once: nothing here waits for the network."""
-        noticed = [self._screen(batch) for batch in batches if batch] if self._screen else []
         # Encoding follows at once on decode, while the bytes are still in the processor's cache.
-        encoded = [self._encode(batch) for batch in batches]
+        batches, encoded = prepared(batches, self._screen, self._encode)
         with self._changed:
             self._raise_defect()
-            for causes in noticed:
-                self.stats.notices.update(causes)
             before, waiting = len(self._backlog), self._backlog.open
             for batch, pieces in zip(batches, encoded, strict=True):
                 self.ledger.add(batch.account)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from pydantic import Field, model_validator
@@ -53,6 +53,9 @@ class SourceContext:
 
 class SourceSettings(StrictModel):
     """What the settings of every source begin with."""
+
+    repeatable: ClassVar[bool] = True
+    """Whether what was read can be read again, after a crash."""
 
     format: Literal["logweir", "ecs", "otel", "pino", "bunyan", "json", "text"] = Field(
         "logweir", description="Where the fields of a record live; json: where `paths` says; text: a line is a message."

@@ -27,6 +27,8 @@ _QUEUED_CHUNKS = 32
 class Stdin(SourceSettings):
     """Records from standard input."""
 
+    repeatable = False
+
     type: Literal["stdin"] = Field("stdin", description="Lines of standard input.")
     max_record_bytes: Bytes = Field(
         16_000_000, gt=0, description="The most bytes of a line; the beginning of a larger one goes to the dead letter."

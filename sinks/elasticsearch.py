@@ -277,7 +277,7 @@ class ElasticsearchDestination:
         own = _own_timestamp(without_halves(value)).at if b'"@timestamp"' in value else UNSET
         if own is not UNSET:
             # What stands there may be none of the record's time, and whatever a mapping makes of it.
-            if _DATE_VALUE.fullmatch(own) or self._timestamp(row) is None or _json(own) != self._timestamp(row):
+            if _DATE_VALUE.fullmatch(own) or self._timestamp(row) is None or not _says(own, self._timestamp(row)):
                 return value
             return b"{" + written({**members(value), "@timestamp": b'"%b"' % time.encode()}) + b"}"
         rest = value[1:].lstrip()
@@ -296,6 +296,14 @@ class ElasticsearchDestination:
                 self._targets.clear()
             self._targets[hour] = target
         return target
+
+
+def _says(own: Raw, time: Any) -> bool:
+    """Tell whether this is what stands in a record as JSON."""
+    try:
+        return bool(_json(own) == time)
+    except (msgspec.DecodeError, RecursionError):  # a number out of a double's range, or nested too deeply
+        return False
 
 
 def _all_plain(records: Records) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from logweir.batch import Batch, Rejected
 from sinks.deadletter import DeadLetter
@@ -46,10 +48,24 @@ class Backlog:
         self.open: Request | None = None
         """The one that is being filled."""
         self._ready: deque[Request | Refused] = deque()
+        self._later: list[tuple[float, int, Request]] = []
+        """A heap of what is sent again, by the monotonic time from which on it may be."""
+        self._numbers = count()
+        self._turn = False
+        """Whether what was taken last had been sent before."""
 
     def __len__(self) -> int:
-        """Return how much can be taken."""
+        """Return how much can be taken that is new."""
         return len(self._ready)
+
+    @property
+    def due(self) -> float | None:
+        """Return when something may be sent again, None if nothing is."""
+        return self._later[0][0] if self._later else None
+
+    def again(self, request: Request, until: float) -> None:
+        """Put in what is sent again, at a monotonic time or later."""
+        heapq.heappush(self._later, (until, next(self._numbers), request))
 
     def append(self, batch: Batch, pieces: list[bytes]) -> None:
         """Put a batch's records and their encoded pieces into the open request, and cut it wherever it is full."""
@@ -80,9 +96,17 @@ class Backlog:
             self._ready.append(self.open)
             self.open = None
 
-    def take(self) -> Request | Refused:
-        """Return what waits longest, and forget it."""
-        return self._ready.popleft()
+    def take(self, now: float) -> Request | Refused | None:
+        """Return what is to be sent next, and forget it; None where there is nothing.
+
+        What is to be sent again takes turns with what is new, so that none of it can hold up the other.
+        """
+        due = bool(self._later) and self._later[0][0] <= now
+        if due and not (self._turn and self._ready):
+            self._turn = True
+            return heapq.heappop(self._later)[2]
+        self._turn = False
+        return self._ready.popleft() if self._ready else None
 
     def is_full(self, request: Request) -> bool:
         """Tell whether a request has as much as it may have."""

@@ -136,7 +136,7 @@ class CloudWatchDestination:
                 rejected |= outcome.rejected
             elif not isinstance(outcome, Delivered):
                 return _remaining(outcome, parts[number:], rejected) if number else outcome
-        return Partial(rejected) if rejected else Delivered()
+        return Partial(rejected, certain=True) if rejected else Delivered()
 
     def probe(self) -> Probed:
         """Look for the group and the stream. Credentials that may only write aren't told, and are proven by that."""
@@ -239,8 +239,8 @@ def _remaining(outcome: Outcome, parts: Sequence[Sequence[int]], rejected: dict[
     match outcome:
         case Hold(issue=issue):
             return Partial(rejected, retry, issue=issue)
-        case Retry(reason=reason, after=after):
-            return Partial(rejected, retry, reason, after)
+        case Retry(reason=reason, after=after, blame=blame):
+            return Partial(rejected, retry, reason, after, blame=blame)
         case _:
             # The next request is of these alone, and is split if it is refused too: this one was no attempt of theirs.
             return Partial(rejected, retry, after=0.0)

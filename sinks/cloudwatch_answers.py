@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import orjson
 
 from sinks.aws import EXPIRED_TOKEN, KEYS
-from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
+from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge, blame_of
 from sinks.window import TOO_NEW, TOO_OLD
 
 EXPIRED = "expired at the destination"
@@ -51,7 +51,7 @@ def read_error(status: int, code: str, message: str) -> Outcome:
     """
     reason = f"{status} {code}: {message}"
     if code in _THROTTLED or status in {408, 429} or status >= 500:  # noqa: PLR2004
-        return Retry(reason)
+        return Retry(reason, blame="service" if code in _THROTTLED else blame_of(status))
     if code in _REFUSED:
         return Invalid(f"rejected: {code}", reason)
     if status == 413:  # noqa: PLR2004
@@ -91,4 +91,4 @@ def read_answer(body: bytes, order: Sequence[int], hide: Callable[[str], str] = 
             rejected[index] = (EXPIRED, "older than the retention of the log group: CloudWatch Logs refuses it")
         elif position >= new:
             rejected[index] = (TOO_NEW, "more than 2 hours ahead: CloudWatch Logs refuses it")
-    return Partial(rejected) if rejected else Delivered()
+    return Partial(rejected, certain=True) if rejected else Delivered()

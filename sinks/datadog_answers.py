@@ -6,7 +6,7 @@ import re
 import time
 from typing import Any
 
-from sinks.destination import Delivered, Hold, Invalid, Outcome, Retry, TooLarge
+from sinks.destination import Delivered, Hold, Invalid, Outcome, Retry, TooLarge, blame_of
 from sinks.http import Response
 
 _LONGEST_REASON = 1000
@@ -27,15 +27,18 @@ def read_answer(answer: Response) -> Outcome:
     elif status == 413:  # noqa: PLR2004
         outcome = TooLarge(reason)
     elif status in {401, 403}:
-        outcome = Hold(f"{reason}: {_KEY}" if errors else f"{reason}: check api_key and site, or url: {_ANOTHER}")
+        mend = _KEY if errors else f"check api_key and site, or url: {_ANOTHER}"
+        outcome = Hold(f"{reason}: {mend}", blame_of(status))
     elif status in {200, 204, 408, 429} or status >= 500:  # noqa: PLR2004
-        outcome = Retry(reason, _reset(answer))
+        outcome = Retry(reason, _reset(answer), blame_of(status))
     elif status == 400 and not errors and _TIME.search(reason):  # noqa: PLR2004
-        outcome = Hold(f"{reason}: set `timestamps: milliseconds`, or text: this intake reads the other kind")
+        outcome = Hold(
+            f"{reason}: set `timestamps: milliseconds`, or text: this intake reads the other kind", blame_of(status)
+        )
     elif status == 400 and errors:  # noqa: PLR2004
         outcome = Invalid("refused by Datadog", reason)
     else:
-        outcome = Hold(f"{reason}: check site, or url, and compression")
+        outcome = Hold(f"{reason}: check site, or url, and compression", blame_of(status))
     return outcome
 
 

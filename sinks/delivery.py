@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,15 +19,16 @@ from logweir.errors import UndeliveredError
 from logweir.events import Events
 from logweir.ledger import Ledger
 from sinks.backlog import Backlog, Refused
-from sinks.compression import compress
 from sinks.deadletter import DeadLetter, DeadLetters
-from sinks.decide import Circuit, Done, Policy, Reject, Split, Wait, backoff, decide
-from sinks.destination import Delivered, Destination, Hold, Outcome, Partial, Records, Retry, Screening, TooLarge
+from sinks.decide import ONLY_THESE, Policy, Reject, Split, Wait, backoff, decide, reread
+from sinks.destination import Delivered, Destination, Outcome, Partial, Records, Screening
 from sinks.failures import Failures
 from sinks.flight import Flight
 from sinks.health import Health
+from sinks.memory import Memory
 from sinks.prepare import prepared
 from sinks.request import Request
+from sinks.setbacks import Setbacks
 from sinks.stats import Stats
 
 _POLL_SECONDS = 0.5
@@ -77,9 +78,13 @@ class Delivery:
         self._events = events
         self.ledger = ledger or Ledger()
         self.stats = Stats()
-        self._health = health or Health(settings.name, events)
-        self._circuit = Circuit()
+        self._memory = Memory()
+        self._in_order: bool = getattr(destination, "serial", True)
+        self._draining = False
+        """Whether a barrier waits, so that nothing more comes."""
         self._changed = threading.Condition()
+        self._health = health or Health(settings.name, events)
+        self._setbacks = Setbacks(settings.name, events, self._health, self.stats, self._changed)
         self._outstanding = 0
         """Records and refusals accepted and not settled."""
         self._closing = False
@@ -135,6 +140,7 @@ class Delivery:
         """
         with self._changed:
             self._backlog.seal()
+            self._draining = True
             self._changed.notify_all()
             while self._outstanding and self.defect is None:
                 deadline = stop_by()
@@ -146,6 +152,7 @@ class Delivery:
                     )
                     raise UndeliveredError(msg)
                 self._changed.wait(_POLL_SECONDS)
+            self._draining = False
             self._raise_defect()
         self._failures.tell(pause=0.0)
         self._insist("dead letters", self._dead_letters.flush)
@@ -184,7 +191,7 @@ class Delivery:
                 **self.stats.to_dict(),
                 "issue": self._health.issue,
                 "in_flight_records": self._outstanding,
-                "circuit": self._circuit.state,
+                "circuit": self._setbacks.circuit.state,
             }
 
     def _begin(self) -> tuple[Backlog, int]:
@@ -223,59 +230,80 @@ class Delivery:
         """Return the next piece of work, sealing the open request once it is old enough; None at the end."""
         with self._changed:
             while not self._closing:
-                if self._backlog:
-                    return self._backlog.take()
-                wait = _POLL_SECONDS
+                now = time.monotonic()
+                if (work := self._backlog.take(now)) is not None:
+                    return work
+                wait = _POLL_SECONDS if self._backlog.due is None else min(_POLL_SECONDS, self._backlog.due - now)
                 if self._backlog.open is not None:
-                    wait = self._backlog.open.opened + self._settings.flush_interval - time.monotonic()
-                    if wait <= 0:
+                    left = self._backlog.open.opened + self._settings.flush_interval - now
+                    if left <= 0:
                         self._backlog.seal()
                         continue
+                    wait = min(wait, left) if self._backlog.due is not None else left
                 self._changed.wait(wait)
         return None
 
     def _deliver(self, request: Request) -> None:
-        """Send one request, and whatever it is split into, until all of it is settled."""
-        parts = [request]
+        """Send one request; what is left of it waits for its time, and others are sent meanwhile.
+
+        Where the order matters the others wait.
+        """
+        parts = deque([request])
         while parts and not self._abandoned.is_set():
-            part = parts.pop()
-            outcome = self._send(part)
-            if outcome is None:
-                return
-            if isinstance(outcome, Partial):
-                part = self._settle_partial(part, outcome)
-            action = decide(outcome, part.attempt, time.monotonic(), self._settings.policy, len(part), random.random())
-            match action:
-                case Done():
-                    duplicates = outcome.duplicates if isinstance(outcome, Delivered) else 0
-                    self._delivered(part, range(len(part)), duplicates)
-                case Split():
-                    parts.extend(reversed(part.halves()))
-                case Reject(cause=cause, reason=reason):
-                    if isinstance(outcome, Retry):
-                        self._given_up(part)
-                    self._dead_letter(part, dict.fromkeys(range(len(part)), (cause, reason)))
-                case Wait():
-                    self._failed(outcome, part, action)
-                    if self._pause(action.until):
-                        parts.append(part)
+            left, until = self._attempt(parts.popleft())
+            if self._in_order and left:
+                parts.extendleft(reversed(left))
+                self._pause(until)
+            elif left:
+                with self._changed:
+                    for part in left:
+                        self._backlog.again(part, until)
+                    self._changed.notify(len(left))
+
+    def _attempt(self, part: Request) -> tuple[list[Request], float]:
+        """Send some records once; return what is to be sent again, and when."""
+        outcome = self._send(part)
+        if outcome is None:
+            return [], 0.0
+        taken = 0
+        if isinstance(outcome, Partial):
+            taken = len(part) - len(outcome.rejected) - len(outcome.retry)
+            part = self._settle_partial(part, outcome)
+        now = time.monotonic()
+        if isinstance(outcome, Delivered) or not len(part):
+            if len(part):
+                self._delivered(part, range(len(part)), getattr(outcome, "duplicates", 0))
+            return [], now
+        with self._changed:
+            standing = self._memory.refused(part, outcome, self._outstanding, taken)
+        jitter, draining = random.random(), self._draining
+        action = decide(
+            outcome, part.attempt, now, self._settings.policy, len(part), jitter, standing, draining=draining
+        )
+        match action:
+            case Reject(cause=cause, reason=reason):
+                if cause == ONLY_THESE:
+                    with self._changed:
+                        self._memory.convicted(outcome)
+                    self._setbacks.given_up(outcome, 0.0)
+                else:
+                    self._setbacks.given_up(outcome, backoff(max(part.attempt, 1), self._settings.policy, jitter))
+                self._dead_letter(part, dict.fromkeys(range(len(part)), (cause, reason)))
+            case Split(until=until, failed=failed, issue=issue):
+                if failed:
+                    self._setbacks.failed(outcome, part, Wait(until, holding=bool(issue), issue=issue))
+                else:
+                    self._setbacks.given_up(outcome, 0.0)
+                    part.attempt = 0
+                return part.halves(), until
+            case Wait():
+                self._setbacks.failed(outcome, part, action)
+                return [part], action.until
+        return [], now
 
     def _prepare(self, request: Request) -> Outcome | None:
         """Encode and compress a request unless that has been done; return an outcome if it can't be sent."""
-        limits = self._destination.limits
-        if request.payload is None:
-            pieces, request.pieces = request.pieces or self._destination.encode(request.records), []
-            large = [index for index, piece in enumerate(pieces) if len(piece) > limits.record_bytes]
-            if large:
-                reason = f"{{}} bytes, the destination takes {limits.record_bytes} a record"
-                rejected = {index: ("record too large", reason.format(len(pieces[index]))) for index in large}
-                rest = [index for index in range(len(pieces)) if index not in rejected]
-                return Partial(rejected, retry=rest, after=0.0)
-            body = self._destination.frame(pieces)
-            if len(body) > limits.request_bytes:
-                return TooLarge(f"{len(body)} bytes, the destination takes {limits.request_bytes} a request")
-            request.payload = compress(body, self._destination.compression)
-        return None
+        return request.prepare(self._destination)
 
     def _post(self, request: Request) -> tuple[Outcome, int]:
         """Send a request once; return the outcome and the bytes sent."""
@@ -286,20 +314,14 @@ class Delivery:
         """Prepare a request, and send it once; None when the flow gave up first."""
         if (unsent := self._prepare(request)) is not None:
             return unsent
-        if not self._admitted():
+        if not self._setbacks.admitted(self._abandoned):
             return None
         request.attempt += 1
         started = time.monotonic()
         outcome, size = self._post(request)
-        with self._changed:
-            self.stats.sent(size, time.monotonic() - started)
-            failed = isinstance(outcome, Retry | Hold)
-            self.stats.errors += failed
-            if not failed:
-                self._circuit.succeeded()
-        self._health.heard()
-        if not failed and not getattr(outcome, "issue", ""):
-            self._health.taken()
+        ever = self._memory.ever
+        outcome = reread(outcome, len(request), ever=ever)
+        self._setbacks.answered(outcome, size, time.monotonic() - started, ever=ever)
         return outcome
 
     def _settle_partial(self, request: Request, outcome: Partial) -> Request:
@@ -320,6 +342,8 @@ class Delivery:
         values = request.records.values
         size = request.size if len(indexes) == len(request) else sum(len(values[index]) for index in indexes)
         with self._changed:
+            self._memory.took(len(indexes))
+            self._memory.settled(request)
             self.ledger.delivered += len(indexes)
             self.ledger.duplicates += duplicates
             self.stats.delivered(len(indexes), size, time.time())
@@ -337,6 +361,8 @@ class Delivery:
     def _dead_letter(self, request: Request, rejected: dict[int, tuple[str, str]]) -> None:
         letters = [request.letter(index, cause, reason) for index, (cause, reason) in rejected.items()]
         self._bury(letters, sum(len(letter.value) for letter in letters))
+        with self._changed:
+            self._memory.settled(request)
 
     def _bury(self, letters: list[DeadLetter], size: int) -> None:
         """Dead-letter records, and count them by cause."""
@@ -369,48 +395,6 @@ class Delivery:
                 self._pause(time.monotonic() + backoff(attempt, self._settings.policy, random.random()))
             else:
                 return True
-        return False
-
-    def _given_up(self, request: Request) -> None:
-        """Tell the circuit of a last failure: it may have been the probe that every other sender waits for."""
-        with self._changed:
-            wait = backoff(request.attempt, self._settings.policy, random.random())
-            self._circuit.failed(time.monotonic() + wait)
-
-    def _failed(self, outcome: Outcome, request: Request, action: Wait) -> None:
-        """Note a request that will be sent again."""
-        issue = getattr(outcome, "issue", "")
-        reason = issue or getattr(outcome, "reason", "")
-        whole = isinstance(outcome, Retry | Hold)
-        if not reason and not whole:
-            return
-        with self._changed:
-            self.stats.retries += 1
-            if whole:
-                self._circuit.failed(action.until, at_once=action.holding)
-            opened = self._circuit.state != "closed"
-        self._events.tell(
-            "stream.retry",
-            "warn",
-            stream=self._settings.name,
-            records=len(request),
-            reason=reason,
-            attempt=request.attempt,
-            wait=round(action.until - time.monotonic(), 3),
-        )
-        if issue:
-            self._health.holding(issue)
-        elif action.holding or opened:
-            self._health.failing(reason)
-
-    def _admitted(self) -> bool:
-        """Wait for the circuit; False when the flow gave up first."""
-        while not self._abandoned.is_set():
-            with self._changed:
-                wait = self._circuit.admit(time.monotonic())
-            if wait is None:
-                return True
-            self._abandoned.wait(wait)
         return False
 
     def _pause(self, until: float) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from logweir.batch import Batch
 from logweir.record import Level
@@ -71,6 +71,25 @@ class Records:
         return len(self.values)
 
 
+Blame = Literal["service", "unclear", "each", "request"]
+"""Where the reason of a refusal may lie.
+
+service   in no record: there is no connection, there are too many requests, a credential is refused
+unclear   perhaps in a record: an internal error, what a firewall between refuses, an index of some of the records
+each      in each of these: the answer names them one by one, and says of each what a person has to mend
+request   in what was sent, by an answer that is none of the service's own: a 400 in words that nobody knows
+"""
+_OF_REQUEST = {400, 422}
+_OF_SERVICE = {401, 404, 405, 406, 407, 408, 410, 413, 415, 429, 503, 504}
+
+
+def blame_of(status: int) -> Blame:
+    """Return where the reason may lie of an answer whose words say nothing, by its status (RFC 9110, section 15)."""
+    if status in _OF_REQUEST:
+        return "request"
+    return "service" if status in _OF_SERVICE or status < 400 else "unclear"  # noqa: PLR2004
+
+
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """Every record was taken; `duplicates` of them the destination already had."""
@@ -93,8 +112,10 @@ class Partial:
     issue: str = ""
     """Set when the ones in `retry` need a person, as in `Hold`."""
     duplicates: int = 0
-    of_record: bool = False
-    """Whether the ones in `retry` may be at fault themselves, as in `Retry`."""
+    blame: Blame = field(default="service", compare=False)
+    """Where the reason for the ones in `retry` may lie."""
+    certain: bool = field(default=False, compare=False)
+    """Whether each in `rejected` is known to be at fault itself, even where all are, for the same reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +124,7 @@ class Retry:
 
     reason: str
     after: float | None = None
-    of_record: bool = False
-    """Whether the reason may lie in one of the records; False where it can't: no connection, too many requests."""
+    blame: Blame = field(default="service", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +151,7 @@ class Hold:
 
     issue: str
     """In words a person can act on, with the name of the setting to fix. Never a secret."""
-    of_record: bool = False
-    """Whether the reason may lie in one of the records, as in `Retry`."""
+    blame: Blame = field(default="service", compare=False)
 
 
 Outcome = Delivered | Partial | Retry | TooLarge | Invalid | Hold

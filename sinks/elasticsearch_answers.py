@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
+from sinks.destination import Blame, Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge, blame_of
 from sinks.http import Response
 
 _CONFLICT = 409
@@ -83,13 +83,15 @@ def read_answer(answer: Response, count: int, sent: Callable[[], Sequence[str]] 
         outcome = TooLarge(reason)
     elif status in {401, 403}:
         default = "check api_key, or username and password, and that they may write to the index"
-        outcome = Hold(f"{reason}: {_mend(reason, default)}")
+        outcome = Hold(f"{reason}: {_mend(reason, default)}", blame_of(status))
     elif status in _BUSY or status >= 500:  # noqa: PLR2004
-        outcome = Retry(reason, answer.retry_after())
+        outcome = Retry(reason, answer.retry_after(), blame_of(status))
     elif status == 400 and _is_about_documents(answer):  # noqa: PLR2004
         outcome = Invalid("bulk request refused", reason)
     else:
-        outcome = Hold(f"{reason}: {_misdirected(reason) or _mend(reason, 'check url, index and pipeline')}")
+        mend = _misdirected(reason)
+        blame: Blame = "unclear" if mend else blame_of(status)
+        outcome = Hold(f"{reason}: {mend or _mend(reason, 'check url, index and pipeline')}", blame)
     return outcome
 
 
@@ -128,7 +130,7 @@ def _read_items(answer: Response, count: int, sent: Callable[[], Sequence[str]])
     places = _places([result.get("_id") for result in results], sent(), statuses)
     if places is None:
         # Halves are sent until each is alone: of one item it is clear which document it is about.
-        return Retry(_STRANGE, of_record=True)
+        return Retry(_STRANGE, blame="unclear")
     return _outcome(answer, dict(zip(places, results, strict=True)))
 
 
@@ -158,9 +160,8 @@ def _outcome(answer: Response, results: Mapping[int, dict[str, Any]]) -> Outcome
     if not rejected and not retry:
         return Delivered(duplicates)
     reason = reasons.most_common(1)[0][0] if reasons else ""
-    return Partial(
-        rejected, sorted(retry), reason, answer.retry_after(), issue, duplicates, of_record=bool(issue) and not reasons
-    )
+    blame: Blame = "each" if issue and not reasons else "service"
+    return Partial(rejected, sorted(retry), reason, answer.retry_after(), issue, duplicates, blame)
 
 
 def _places(ids: Sequence[Any], sent: Sequence[str], statuses: Sequence[int]) -> Sequence[int] | None:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
+from sinks.destination import Blame, Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge, blame_of
 from sinks.http import Response
 
 _PARTIAL = "google.logging.v2.WriteLogEntriesPartialErrors"
@@ -46,21 +46,21 @@ def read_answer(answer: Response, count: int) -> Outcome:
     failed = _entry_errors(error)
     if failed:
         if not all(0 <= index < count for index in failed):
-            return Retry(f"{status}: errors of entries that a request of {count} doesn't have", of_record=True)
+            return Retry(f"{status}: errors of entries that a request of {count} doesn't have", blame="unclear")
         return _read_entries(failed, answer.retry_after())
     message = str(error.get("message") or answer.excerpt())[:1000]
     reason = (
         f"{status} {error['status']}: {message}" if isinstance(error.get("status"), str) else f"{status}: {message}"
     )
     if not error and 400 <= status < 500 and status not in {408, 413, 429}:  # noqa: PLR2004
-        return Hold(f"{reason}: check url: that is no error of Cloud Logging's")
+        return Hold(f"{reason}: check url: that is no error of Cloud Logging's", blame_of(status))
     return _read_whole(status, reason, answer.retry_after(), _mend(error))
 
 
 def _read_whole(status: int, reason: str, after: float | None, mend: str) -> Outcome:
     outcome: Outcome
     if status in {408, 429} or status >= 500:  # noqa: PLR2004
-        outcome = Retry(reason, after)
+        outcome = Retry(reason, after, blame_of(status))
     elif status == 413:  # noqa: PLR2004
         outcome = TooLarge(reason)
     elif mend:
@@ -117,7 +117,8 @@ def _read_entries(failed: dict[int, tuple[int, str]], after: float | None) -> Pa
             reasons[said] += 1
         else:
             rejected[index] = (f"rejected: {name}", said)
-    return Partial(rejected, retry, reasons.most_common(1)[0][0] if reasons else "", after, issue)
+    blame: Blame = "each" if issue and not reasons else "service"
+    return Partial(rejected, retry, reasons.most_common(1)[0][0] if reasons else "", after, issue, blame=blame)
 
 
 def _misdirected(message: str) -> bool:

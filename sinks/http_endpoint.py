@@ -27,6 +27,7 @@ from sinks.destination import (
     Records,
     Retry,
     TooLarge,
+    blame_of,
     probed,
 )
 from sinks.http import HttpClient, Response
@@ -184,7 +185,7 @@ def read_answer(answer: Response) -> Outcome:
     if 200 <= status < 300:  # noqa: PLR2004
         outcome: Outcome = Delivered()
     elif status in _UNAUTHORIZED:
-        outcome = Hold(f"{reason}: {_UNAUTHORIZED[status]}")
+        outcome = Hold(f"{reason}: {_UNAUTHORIZED[status]}", blame_of(status))
     elif status in _MISDIRECTED:
         outcome = Hold(f"{reason}: {_MISDIRECTED[status]}")
     elif status in {400, 422}:
@@ -192,11 +193,11 @@ def read_answer(answer: Response) -> Outcome:
     elif status == 413:  # noqa: PLR2004
         outcome = TooLarge(reason)
     elif status in _PASSING or status >= 500:  # noqa: PLR2004
-        outcome = Retry(reason, answer.retry_after())
+        outcome = Retry(reason, answer.retry_after(), blame_of(status))
     elif 300 <= status < 400:  # noqa: PLR2004
         outcome = Hold(f"{status}: redirected{_target(answer)}, which is not followed: check url")
     else:
-        outcome = Hold(f"{reason}: check url, method, body and headers")
+        outcome = Hold(f"{reason}: check url, method, body and headers", blame_of(status))
     return outcome
 
 

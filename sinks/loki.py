@@ -235,7 +235,7 @@ class LokiDestination:
                 if len(retry) == count:
                     return outcome
                 return Partial(rejected, **remaining(outcome, retry))
-        return Partial(rejected) if rejected else Delivered()
+        return Partial(rejected, certain=True) if rejected else Delivered()
 
     def probe(self) -> Probed:
         """Push no streams, which Loki answers by 422, or by 204: a token that may write need not be able to read."""

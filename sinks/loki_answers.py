@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sinks.destination import Delivered, Hold, Invalid, Outcome, Retry, TooLarge
+from sinks.destination import Delivered, Hold, Invalid, Outcome, Retry, TooLarge, blame_of
 from sinks.http import Response
 from sinks.loki_entries import SECOND
 from sinks.window import TOO_NEW, TOO_OLD
@@ -74,15 +74,15 @@ def read_answer(answer: Response) -> Outcome:
     elif status == 413 or (status in {400, 429, 500} and _TOO_LARGE.search(words)):  # noqa: PLR2004
         outcome = TooLarge(reason)
     elif status in {401, 403}:
-        outcome = Hold(f"{reason}: check token, or username and password, and tenant")
+        outcome = Hold(f"{reason}: check token, or username and password, and tenant", blame_of(status))
     elif status in {400, 422}:
         outcome = Invalid(_cause(words), reason)
     elif status in {200, 408, 425, 429} or status >= 500:  # noqa: PLR2004
-        outcome = Retry(reason, answer.retry_after())
+        outcome = Retry(reason, answer.retry_after(), blame_of(status))
     elif status in {404, 405}:
         outcome = Hold(f"{reason}: check url, which is Loki's address without the path of its API")
     else:
-        outcome = Hold(f"{reason}: check url, tenant and compression")
+        outcome = Hold(f"{reason}: check url, tenant and compression", blame_of(status))
     return outcome
 
 
@@ -160,9 +160,9 @@ def _cause(words: str) -> str:
 def remaining(outcome: Outcome, retry: Sequence[int]) -> dict[str, Any]:
     """Return what a Partial says of the entries in `retry`, which met this outcome."""
     match outcome:
-        case Hold(issue=issue):
-            return {"retry": retry, "issue": issue}
-        case Retry(reason=reason, after=after):
-            return {"retry": retry, "reason": reason, "after": after}
+        case Hold(issue=issue, blame=blame):
+            return {"retry": retry, "issue": issue, "blame": blame}
+        case Retry(reason=reason, after=after, blame=blame):
+            return {"retry": retry, "reason": reason, "after": after, "blame": blame}
     # The next request is of these alone, and is split if it is refused too: this one was no attempt of theirs.
     return {"retry": retry, "after": 0.0}

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
+from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge, blame_of
 from sinks.http import Response
 from sinks.otlp_wire import read_fields
 
@@ -44,19 +44,19 @@ def read_answer(answer: Response, count: int) -> Outcome:
     status, reason = answer.status, f"{answer.status}: {_reason(answer)}"
     outcome: Outcome
     if status in {408, 429} or status >= 500:  # noqa: PLR2004
-        outcome = Retry(reason, answer.retry_after())
+        outcome = Retry(reason, answer.retry_after(), blame_of(status))
     elif status == 413:  # noqa: PLR2004
         outcome = TooLarge(reason)
     elif status == 415 or (status == 400 and _ENCODING.search(reason)):  # noqa: PLR2004
         outcome = Hold(f"{reason}: check `compression` and `encoding`")
     elif status in {401, 403} or (status == 400 and _HEADER.search(reason)):  # noqa: PLR2004
-        outcome = Hold(f"{reason}: check `headers`, which hold the key or token")
+        outcome = Hold(f"{reason}: check `headers`, which hold the key or token", blame_of(status))
     elif status == 400:  # noqa: PLR2004
         outcome = Invalid("request refused", reason)
     elif status == 407:  # noqa: PLR2004
         outcome = Hold(f"{reason}: a proxy wants credentials: check the ones in HTTPS_PROXY or HTTP_PROXY")
     else:
-        outcome = Hold(f"{reason}: check `url`, to which /v1/logs is appended")
+        outcome = Hold(f"{reason}: check `url`, to which /v1/logs is appended", blame_of(status))
     return outcome
 
 
@@ -69,10 +69,13 @@ def _read_success(answer: Response, count: int) -> Outcome:
     if rejected <= 0:
         return Delivered()
     message = answer.hide(message)[:_LONGEST_REASON] or "no reason given"
-    if rejected >= count:
-        return Partial(dict.fromkeys(range(count), (REJECTED, message)))
+    if count in {1, rejected}:
+        return Partial(dict.fromkeys(range(count), (REJECTED, message)), blame="each")
+    if rejected > count:
+        return Invalid(REJECTED, f"{rejected} records were rejected of a request of {count}: {message}")
     said = f"{rejected} of the {count} records of a request were rejected, and the answer doesn't say which: {message}"
-    return Partial(dict.fromkeys(range(count), (REJECTED_IN_PART, said)))
+    # It may not be sent again, also not in parts: what was taken would be there again with each.
+    return Partial(dict.fromkeys(range(count), (REJECTED_IN_PART, said)), certain=True)
 
 
 def _partial_success(answer: Response) -> tuple[int, str]:

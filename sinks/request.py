@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from logweir.batch import Batch
+from sinks.compression import compress
 from sinks.deadletter import DeadLetter
-from sinks.destination import Records
+from sinks.destination import Destination, Outcome, Partial, Records, TooLarge
 
 
 class Request:
@@ -17,7 +18,20 @@ class Request:
     `offsets` is a column beside those of `records`; topic and partition are kept in runs, since neighbours share them.
     """
 
-    __slots__ = ("attempt", "offsets", "opened", "payload", "pieces", "records", "runs", "size")
+    __slots__ = (
+        "alone",
+        "attempt",
+        "before",
+        "offsets",
+        "opened",
+        "payload",
+        "pieces",
+        "proofs",
+        "records",
+        "runs",
+        "seen",
+        "size",
+    )
 
     def __init__(self, opened: float) -> None:
         self.records = Records()
@@ -33,6 +47,14 @@ class Request:
         """The encoded records, until they are framed; empty again after a split, and encoded anew."""
         self.payload: bytes | None = None
         """The encoded, compressed body, kept for retries."""
+        self.seen: int | None = None
+        """The destination's answers by which anything was taken, when these records were last refused."""
+        self.before = 0
+        """The records that it had taken before these were first refused."""
+        self.proofs = 0
+        """How often it took others between two refusals of these."""
+        self.alone = False
+        """Whether it is a single record that was refused while nothing had ever been taken."""
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -68,7 +90,7 @@ class Request:
     def pick(self, indexes: Sequence[int]) -> Request:
         """Return a request of these records alone, with the same count of attempts."""
         part = Request(self.opened)
-        part.attempt = self.attempt
+        part.attempt, part.seen, part.before, part.proofs = self.attempt, self.seen, self.before, self.proofs
         mine = self.records
         part.records = Records(
             [mine.values[index] for index in indexes],
@@ -87,12 +109,27 @@ class Request:
         part.size = sum(map(len, part.records.values))
         return part
 
-    def halves(self) -> tuple[Request, Request]:
-        """Return the two halves, to be sent on their own; their attempts count from zero."""
+    def halves(self) -> list[Request]:
+        """Return the two halves, to be sent on their own."""
         middle = len(self) // 2
-        first, second = self.pick(range(middle)), self.pick(range(middle, len(self)))
-        first.attempt = second.attempt = 0
-        return first, second
+        return [self.pick(range(middle)), self.pick(range(middle, len(self)))]
+
+    def prepare(self, destination: Destination) -> Outcome | None:
+        """Encode and compress the records unless that has been done; return an outcome if they can't be sent."""
+        limits = destination.limits
+        if self.payload is None:
+            pieces, self.pieces = self.pieces or destination.encode(self.records), []
+            large = [index for index, piece in enumerate(pieces) if len(piece) > limits.record_bytes]
+            if large:
+                reason = f"{{}} bytes, the destination takes {limits.record_bytes} a record"
+                rejected = {index: ("record too large", reason.format(len(pieces[index]))) for index in large}
+                rest = [index for index in range(len(pieces)) if index not in rejected]
+                return Partial(rejected, retry=rest, after=0.0, certain=True)
+            body = destination.frame(pieces)
+            if len(body) > limits.request_bytes:
+                return TooLarge(f"{len(body)} bytes, the destination takes {limits.request_bytes} a request")
+            self.payload = compress(body, destination.compression)
+        return None
 
     def letter(self, index: int, cause: str, reason: str) -> DeadLetter:
         """Return the dead letter of one record."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
+from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge, blame_of
 from sinks.http import Response
 
 NO_ACKNOWLEDGEMENT = "the token has no indexer acknowledgement: enable it for the token in Splunk, or set ack: false"
@@ -109,9 +109,10 @@ def read_answer(answer: Response, count: int, numbers: EventNumbers, *, acknowle
     elif status == 400 and reply.code is not None:  # noqa: PLR2004
         outcome = _refused(reply, count, numbers, acknowledged=acknowledged)
     elif status in {401, 403}:
-        outcome = Hold(f"{reply.reason}: check token")
+        outcome = Hold(f"{reply.reason}: check token", blame_of(status))
     else:
-        outcome = Hold(f"{reply.reason}: check url, whose port is the collector's own: 8088 unless it was changed")
+        mend = "check url, whose port is the collector's own: 8088 unless it was changed"
+        outcome = Hold(f"{reply.reason}: {mend}", blame_of(status))
     return outcome
 
 
@@ -122,8 +123,8 @@ def _stopped(answer: Response, reply: Reply, count: int, *, acknowledged: bool) 
     """
     taken = (reply.number or 0) - 1
     if acknowledged or not 0 < taken < count:
-        return Retry(reply.reason, answer.retry_after())
-    return Partial({}, range(taken, count), reply.reason, answer.retry_after())
+        return Retry(reply.reason, answer.retry_after(), blame_of(answer.status))
+    return Partial({}, range(taken, count), reply.reason, answer.retry_after(), blame=blame_of(answer.status))
 
 
 def _refused(reply: Reply, count: int, numbers: EventNumbers, *, acknowledged: bool) -> Outcome:

@@ -340,7 +340,7 @@ class TestItems:
     def test_items_of_other_documents(self) -> None:
         """Where a failed item is of no document of the request, nothing is believed until it is alone."""
         assert sorted_by("a", "b", a=201, x=400) == Retry(
-            "the items of the answer have other ids than the documents of the request", of_record=True
+            "the items of the answer have other ids than the documents of the request", blame="unclear"
         )
         assert sorted_by("a", "b", a=400, c=400, count=2) != Delivered()
         alone = sorted_by("a", x=400)

@@ -29,6 +29,11 @@ _COORDINATOR_SOON = {
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 }
+_LEADER_SOON = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError._UNKNOWN_PARTITION,
+}
 _SUMS = {
     "delivered": "delivered",
     "of the delivered were there already": "duplicates",
@@ -244,7 +249,13 @@ class Positions:
 
     def drained(self) -> bool:
         """Whether the group has committed all that is written."""
-        return self.committed() == self.ends()
+        try:
+            return self.committed() == self.ends()
+        except KafkaException as error:
+            # Where much else runs on the machine, a broker is fenced for a moment.
+            if error.args[0].code() not in _LEADER_SOON:
+                raise
+            return False
 
     def __enter__(self) -> Self:
         return self

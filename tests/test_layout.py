@@ -71,7 +71,17 @@ def test_every_setting_is_described(model: type[BaseModel]) -> None:
         (
             "flows/sources",
             SOURCES,
-            {"base", "kafka_consumer", "kafka_part", "kafka_reader", "lines", "rotation", "samples"},
+            {
+                "alignment",
+                "base",
+                "kafka_align",
+                "kafka_consumer",
+                "kafka_part",
+                "kafka_reader",
+                "lines",
+                "rotation",
+                "samples",
+            },
         ),
         ("sinks", SINKS, None),
     ],

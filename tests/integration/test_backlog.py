@@ -1,0 +1,55 @@
+"""Limits over a backlog, with the default lateness: as many pass as the specification says, to the record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.backlogs import HALF_AN_HOUR, Backlog, Shape, assert_exact, begin_of, clocks, run, sparse, uneven
+from tests.servers.kafka import Kafka
+
+pytestmark = pytest.mark.kafka
+
+PER_SECOND = {"type": "rate", "max_per_second": 3}
+RECORDS = 4000
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("shape", [sparse, uneven, clocks])
+def test_a_first_start(kafka: Kafka, tmp_path: Path, shape: Shape, workers: int) -> None:
+    """Whatever the shape of a backlog, it is limited as it would have been while it was written."""
+    backlog = Backlog(kafka)
+    backlog.send(shape(begin_of(RECORDS, 2 * HALF_AN_HOUR), RECORDS))
+    found = run(kafka, backlog, PER_SECOND, workers, tmp_path / "flow")
+    assert_exact(backlog, found, 1, 3)
+
+
+def test_a_limit_that_nothing_exceeds(kafka: Kafka, tmp_path: Path) -> None:
+    """It drops nothing of a backlog whose clocks are ahead, also of now."""
+    backlog = Backlog(kafka)
+    backlog.send(clocks(begin_of(RECORDS, 60), RECORDS))
+    found = run(kafka, backlog, {"type": "rate", "max_per_second": 1000}, 2, tmp_path / "flow")
+    assert (found.dropped, len(found.messages)) == (0, len(backlog.messages))
+
+
+def test_an_outage(kafka: Kafka, tmp_path: Path) -> None:
+    """A flow that comes back goes on in the windows that it had, and counts what came meanwhile by its own time."""
+    backlog = Backlog(kafka)
+    begin = begin_of(RECORDS)
+    every = list(sparse(begin, RECORDS))
+    backlog.send(each for each in every if each.written < begin + 100)
+    for workers, until in ((1, begin + 130), (2, begin + 700), (1, begin + RECORDS)):
+        found = run(kafka, backlog, PER_SECOND, workers, tmp_path / "flow")
+        assert_exact(backlog, found, 1, 3)
+        done = set(backlog.messages)
+        backlog.send(each for each in every if each not in done and each.written < until)
+    assert_exact(backlog, run(kafka, backlog, PER_SECOND, 1, tmp_path / "flow"), 1, 3)
+
+
+def test_repetitions_in_other_partitions(kafka: Kafka, tmp_path: Path) -> None:
+    """Of what stands in four partitions at one time, one passes."""
+    backlog = Backlog(kafka)
+    backlog.send(sparse(begin_of(RECORDS), RECORDS))
+    found = run(kafka, backlog, {"type": "dedupe", "by": "message", "window": "10s"}, 2, tmp_path / "flow")
+    assert sorted(each.text for each in found.messages) == sorted({each.text for each in backlog.messages})

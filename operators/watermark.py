@@ -34,7 +34,8 @@ class Watermark:
         self._standings[standing.worker] = standing
         if sum(each.lanes for each in self._standings.values()) >= standing.total:
             low = min(each.low for each in self._standings.values())
-            self.reached = self.reached if low == float("inf") else max(self.reached, low)
+            # That there is nothing more to read is no progress in time by itself.
+            self.reached = max(self.reached, min(low, max(each.furthest for each in self._standings.values())))
         return self.reached
 
     def to_dict(self) -> dict[str, Any]:

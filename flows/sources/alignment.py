@@ -9,8 +9,8 @@ is read to its end when the brokers, or the file system, say so; silence is no s
 the others are beyond the time at which that was asked. Times that lie in the future move nothing, and neither does one
 record that is ahead of its neighbours. The slowest partition never waits, so that not all of them can.
 
-A partition that can't be read would hold up the others for ever. It is waited for `PATIENCE` seconds, in which the
-source was polled, and then told.
+A partition that can't be read would hold up the others for ever. It is waited for `PATIENCE` seconds in which others
+could be read, and then told.
 
 Workers tell each other how far they are through the dataflow: see flows/in_step.py.
 """
@@ -25,15 +25,13 @@ from logweir.events import Events
 from operators.watermark import Standing
 
 PATIENCE = 60.0
-"""Seconds of polling for which a partition is waited for that gives nothing and isn't read to its end."""
+"""Seconds for which a partition is waited for that gives nothing and isn't read to its end, while others can be."""
 GRAIN = 16
 """Records in a row, of which the earliest tells where they are: a clock that is ahead has to be in all of them."""
 STEP = 1.0
 """Of event time, in seconds: a smaller progress isn't told to others."""
 _BEHIND = 0.5
 """Seconds by which an empty partition has to be behind before its end is asked for."""
-_LONGEST_PAUSE = 1.0
-"""Between two polls, of which more doesn't count as polling."""
 ENDED = float("inf")
 
 
@@ -57,7 +55,7 @@ class Lane:
         self.ended = False
         """It will never give anything again."""
         self.lacking = 0.0
-        """For how many seconds of polling it gave nothing."""
+        """For how many seconds it gave nothing that is known to be there, or can't be asked for."""
         self.given_up = False
 
     @property
@@ -65,15 +63,12 @@ class Lane:
         """Return the time of what it has given, or will give next."""
         return self.until if self.front is None else max(self.until, self.front)
 
-    def stand(self, furthest: float) -> float:
-        """Return the time before which nothing comes from it.
-
-        Args:
-            furthest: How far any partition is: to be read to its end is no progress by itself.
-        """
+    @property
+    def stand(self) -> float:
+        """Return the time before which nothing comes from it."""
         if self.ended or (self.given_up and self.front is None):
             return ENDED
-        return self.reached if self.front is not None else max(self.until, min(self.read_to, furthest))
+        return self.reached if self.front is not None else max(self.until, self.read_to)
 
 
 class Alignment:
@@ -107,7 +102,6 @@ class Alignment:
         self._low = self._furthest = self._furthest_of_all = 0.0
         self._changed = True
         self._carried = self._told = 0.0
-        self._polled = 0.0
 
     @cached_property
     def total(self) -> int:
@@ -154,7 +148,7 @@ class Alignment:
 
     def may_read(self, lane: Lane) -> bool:
         """Tell whether to read on in a partition that doesn't know what it will give next."""
-        return not self.waits or not lane.until or lane.stand(self.furthest) <= self.horizon()
+        return not self.waits or not lane.until or lane.stand <= self.horizon()
 
     def allowed(self, lane: Lane, written: Sequence[float]) -> int:
         """Return how many of the next records of a partition may be handed out now; note where it stands by that.
@@ -218,25 +212,17 @@ class Alignment:
         """Return the partitions whose ends have to be asked for."""
         return [lane for lane in list(self._lanes.values()) if self.holds_up(lane)] if self.waits else []
 
-    def polled(self) -> None:
-        """Note that the source was polled: a partition that gives nothing all the time is not waited for any more."""
-        if not self.waits:
-            return
-        now = time.monotonic()
-        passed = min(now - self._polled, _LONGEST_PAUSE)
-        if passed < _LONGEST_PAUSE / 4:
-            return
-        self._polled = now
-        for lane in self.empty():
-            lane.lacking += passed
-            if lane.lacking >= PATIENCE and not lane.given_up:
-                lane.given_up = True
-                self._changed = True
-                reason = (
-                    f"{lane.name} gives nothing and is not read to its end: limits no longer wait for it, and what it "
-                    "gives later is counted anew where its windows are closed by then"
-                )
-                self._events.tell("source.behind", "warn", partition=lane.name, reason=reason)
+    def missed(self, lane: Lane, seconds: float) -> None:
+        """Note that for so long a partition gave nothing that is not read to its end, though the source can be read."""
+        lane.lacking += seconds
+        if lane.lacking >= PATIENCE and not lane.given_up:
+            lane.given_up = True
+            self._changed = True
+            reason = (
+                f"{lane.name} gives nothing and is not read to its end: limits no longer wait for it, and what it "
+                "gives later is counted anew where its windows are closed by then"
+            )
+            self._events.tell("source.behind", "warn", partition=lane.name, reason=reason)
 
     def heard(self, standing: Standing) -> None:
         """Note how far another worker is."""
@@ -259,7 +245,7 @@ class Alignment:
         self._furthest = max((lane.reached for lane in lanes), default=0.0)
         self._furthest_of_all = max((other.furthest for other in self._others.values()), default=self._furthest)
         self._furthest_of_all = max(self._furthest_of_all, self._furthest)
-        low = min((lane.stand(self._furthest_of_all) for lane in lanes), default=0.0)
+        low = min((lane.stand for lane in lanes), default=0.0)
         # After one that had ended, or was given up, comes what is behind it.
         self._low = low if ENDED in (low, self._low) else max(self._low, low)
 

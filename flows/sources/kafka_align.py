@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from flows.sources.alignment import Alignment
+from flows.sources.alignment import Alignment, Lane
 from flows.sources.kafka_part import KafkaPart
 
 HELD_BYTES = 8_000_000
@@ -20,7 +20,8 @@ HELD_BYTES = 8_000_000
 _LOW_BYTES = 250_000
 """A partition that was paused is fetched again when it has less than that."""
 _LOOK_SECONDS = 0.1
-"""How often to look whether an end has to be asked for."""
+_LONGEST_LOOK_SECONDS = 1.0
+"""How often to look whether an end has to be asked for: more and more seldom while the answers change nothing."""
 _ASK_SECONDS = 5.0
 _LATEST = -1
 """The timestamp by which the brokers are asked for the end: for committed transactions, where only these are read."""
@@ -42,6 +43,10 @@ class InStep:
         self._parts = parts
         self._alignment = alignment
         self._paused: set[tuple[str, int]] = set()
+        self._polled = 0.0
+        """When the consumer was polled last, by the monotonic clock."""
+        self._asked = 0.0
+        """And when its brokers were asked."""
         self._asking = threading.Lock()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -63,7 +68,7 @@ class InStep:
             self._pass([key for key in self._paused if self._may_go(key)], pause=False)
         if not alignment.waits:
             return
-        alignment.polled()
+        self._polled = time.monotonic()
         if self._thread is None:
             self._thread = threading.Thread(target=self._ask_always, name="ends", daemon=True)
             self._thread.start()
@@ -92,26 +97,38 @@ class InStep:
             self._paused.difference_update(keys)
 
     def _ask_always(self) -> None:
-        while not self._closed.wait(_LOOK_SECONDS):
+        wait = _LOOK_SECONDS
+        while not self._closed.wait(wait):
             with self._asking:
-                if not self._closed.is_set():
-                    self._ask()
+                changed = self._closed.is_set() or self._ask()
+            wait = _LOOK_SECONDS if changed else min(2 * wait, _LONGEST_LOOK_SECONDS)
 
-    def _ask(self) -> None:
-        """Ask for the ends of the partitions that hold up others."""
-        wanted = {id(lane) for lane in self._alignment.empty()}
-        parts = [part for part in list(self._parts.values()) if id(part.lane) in wanted and part.position is not None]
-        if not parts:
-            return
-        moment = time.time()
-        asked = [TopicPartition(*part.key, _LATEST) for part in parts]
+    def _ask(self) -> bool:
+        """Ask for the ends, if partitions hold up others; false where none of these was read to its end."""
+        wanted = self._alignment.empty()
+        if not wanted:
+            return True
+        now, moment = time.monotonic(), time.time()
+        passed, self._asked = min(now - self._asked, _LONGEST_LOOK_SECONDS), now
+        parts = [part for part in list(self._parts.values()) if part.position is not None]
         try:
-            found = self._consumer.offsets_for_times(asked, timeout=_ASK_SECONDS)
+            # Those too that have something: they tell whether anything can be read.
+            found = self._consumer.offsets_for_times(
+                [TopicPartition(*part.key, _LATEST) for part in parts], _ASK_SECONDS
+            )
         except KafkaException:
-            # Who can't be asked isn't at its end; for how long it is waited for is bounded.
-            return
+            return False
         ends = {(each.topic, each.partition): each.offset for each in found if each.error is None and each.offset >= 0}
-        for part in parts:
+        at_end = False
+        for part in self._parts_of(wanted):
             end = ends.get(part.key)
             if end is not None and part.position is not None and max(part.position, part.end) >= end:
                 self._alignment.read_to_end(part.lane, moment)
+                at_end = True
+            elif ends and now - self._polled < _LONGEST_LOOK_SECONDS:
+                self._alignment.missed(part.lane, passed)
+        return at_end
+
+    def _parts_of(self, lanes: list[Lane]) -> list[KafkaPart]:
+        names = {lane.name for lane in lanes}
+        return [part for part in list(self._parts.values()) if part.lane.name in names]

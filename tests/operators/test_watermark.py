@@ -9,7 +9,7 @@ INFINITE = float("inf")
 
 def stands(worker: int, low: float, lanes: int = 2, total: int = 4) -> Standing:
     """Return what a worker tells."""
-    return Standing(worker, low, low, lanes, total)
+    return Standing(worker, low, 700.0 if low == INFINITE else low, lanes, total)
 
 
 def test_every_partition_counts_from_the_start() -> None:

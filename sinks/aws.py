@@ -14,11 +14,13 @@ from logweir.settings import StrictModel
 from sinks.address import without_credentials
 from sinks.destination import Hold, Retry
 from sinks.http import ANSWER_SECONDS, CONNECT_SECONDS
+from sinks.proxies import WANTS_CREDENTIALS, UnusableVariable, check_file, proxy_for
 from sinks.settings import CommonDestination, env_field, from_environment
 
 KEYS = "access_key_id and secret_access_key, or whatever else the AWS credentials come from"
 EXPIRED_TOKEN = "session_token is past its time: renew it, or use credentials that renew themselves"  # noqa: S105  said
 
+_PROXY_WANTS_CREDENTIALS = 407
 _LONGEST = 1000
 """Characters of what is told."""
 
@@ -116,9 +118,15 @@ class AwsClient:
         """Return the error that the service answers, or what it means that there is no answer."""
         from botocore import exceptions
 
+        if isinstance(error, UnusableVariable):
+            return Hold(str(error))
+        if isinstance(error, exceptions.ProxyConnectionError) and "407" in str(error.kwargs.get("error")):
+            return Hold(f"{self.hide(error)}: 407: {WANTS_CREDENTIALS}")
         if isinstance(error, exceptions.ClientError):
             problem = error.response.get("Error", {})
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            if status == _PROXY_WANTS_CREDENTIALS:
+                return Hold(f"{status}: {self.hide(problem.get('Message'))}: {WANTS_CREDENTIALS}")
             return int(status), self.hide(problem.get("Code")), self.hide(problem.get("Message"))
         return read_exception(error, self.hide(f"{type(error).__name__}: {error}"))
 
@@ -130,7 +138,14 @@ class AwsClient:
         from botocore.config import Config
 
         settings = self._settings
+        made = session(settings)
+        where = settings.endpoint_url or f"https://{self._service}.{made.region_name or 'us-east-1'}.amazonaws.com"
+        if where.startswith("https:"):
+            check_file("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+        proxy = proxy_for(where, socks=False)
         config = Config(
+            # botocore's own reading of NO_PROXY knows no ranges.
+            proxies=dict.fromkeys(("http", "https"), proxy.url) if proxy else {},
             connect_timeout=CONNECT_SECONDS,
             read_timeout=ANSWER_SECONDS,
             max_pool_connections=getattr(settings, "concurrency", 1),
@@ -139,7 +154,7 @@ class AwsClient:
             retries={"mode": "standard", "total_max_attempts": 1},
             **self._options,
         )
-        client = session(settings).client(self._service, endpoint_url=settings.endpoint_url, config=config)
+        client = made.client(self._service, endpoint_url=settings.endpoint_url, config=config)
         self._prepare(client)
         return client
 

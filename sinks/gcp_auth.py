@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from sinks.destination import Hold, Retry
+from sinks.proxies import UnusableVariable, proxy_for
 
 if TYPE_CHECKING:
     from sinks.gcp import GcpCredentials
 
 AUDIENCE = "https://logging.googleapis.com/"
 """Of a self-signed token: the API, wherever it is reached ("Using OAuth 2.0 for Server to Server Applications")."""
+_METADATA = re.compile(r"^http://(metadata\.google\.internal|169\.254\.)")
 SCOPE = "https://www.googleapis.com/auth/logging.write"
 _WHERE = "check credentials, credentials_file, or the application default credentials"
 
@@ -44,7 +48,8 @@ class Tokens:
                     self._credentials = self._load()
                 self._credentials.before_request(_Transport(), "POST", AUDIENCE, headers)
             except exceptions.TransportError as error:
-                return Retry(f"no token: {type(error).__name__}: {error}"[:1000])
+                said = f"no token: {type(error).__name__}: {error}"[:1000]
+                return Hold(said) if isinstance(error.__cause__, UnusableVariable) else Retry(said)
             except (exceptions.GoogleAuthError, ValueError, OSError) as error:
                 self._credentials = None
                 if self._key is not None:
@@ -88,6 +93,17 @@ class _Transport:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         import urllib3
+        from google.auth import exceptions
         from google.auth.transport.urllib3 import Request
 
-        return Request(urllib3.PoolManager())(*args, **options)
+        url = str(options.get("url") or (args[0] if args else ""))
+        try:
+            # The machine's own metadata never stands behind a proxy.
+            proxy = None if _METADATA.search(url) else proxy_for(url, socks=False)
+        except UnusableVariable as error:
+            raise exceptions.TransportError(str(error)) from error
+        if proxy is None:
+            return Request(urllib3.PoolManager())(*args, **options)
+        parts = urlsplit(proxy.url)
+        place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        return Request(urllib3.ProxyManager(place, proxy_headers=proxy.credentials()))(*args, **options)

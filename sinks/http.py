@@ -5,21 +5,28 @@ Everything goes through this module, so that another client library is a change 
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from logweir.secrecy import Secrets
 from sinks.destination import Hold, Retry
+from sinks.proxies import WANTS_CREDENTIALS, UnusableVariable, proxy_for, unreadable
 from sinks.unreached import explain
+
+if TYPE_CHECKING:
+    import httpx
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 """A request that isn't answered within this time is sent again."""
+_PROXY_WANTS_CREDENTIALS = 407
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +100,19 @@ class HttpClient:
         timeout: float | None = None,
         setting: str = "url",
     ) -> None:
-        # Here, not above: `logweir check` reads settings and sends nothing.
-        import httpx
-
         self._url = url.rstrip("/")
         self._setting = setting
         self._headers = dict(headers)
+        self._secret = self._headers
+        """What is secret, as headers."""
         self._secrets = Secrets.of_headers(headers)
-        self._client = httpx.Client(
-            headers=self._headers,
-            verify=verify,
-            http2=False,
-            # One more for a health check beside the senders, which would else wait for one of theirs.
-            limits=httpx.Limits(max_connections=connections + 1, max_keepalive_connections=connections),
-            timeout=httpx.Timeout(timeout or ANSWER_SECONDS, connect=CONNECT_SECONDS),
-        )
+        self._verify = verify
+        self._connections = connections
+        self._seconds = timeout or ANSWER_SECONDS
+        self._lock = threading.Lock()
+        self._made: httpx.Client | None = None
+        self._proxied = ""
+        """The variable that names the proxy on the way, if there is one."""
 
     def request(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -118,16 +123,19 @@ class HttpClient:
         """
         import httpx
 
+        client = self._client()
+        if isinstance(client, Hold):
+            return client
         secrets = self._secrets
         if headers is not None and (token := headers.get("authorization")):
-            secrets = Secrets.of_headers({**self._headers, "authorization": token})
+            secrets = Secrets.of_headers({**self._secret, "authorization": token})
         try:
-            answer = self._client.request(method, self._url + path, content=body, headers=headers)
+            answer = client.request(method, self._url + path, content=body, headers=headers)
         except httpx.DecodingError as error:
             return Retry(secrets.hide(f"unreadable answer: {error}"))
         except (httpx.TransportError, httpx.InvalidURL) as error:
             # httpx quotes a header that can't be sent.
-            match explain(error, self._url, self._setting):
+            match explain(error, self._url, self._setting, self._proxied):
                 case Hold(issue=issue):
                     return Hold(secrets.hide(issue))
                 case Retry(reason=reason):
@@ -136,8 +144,50 @@ class HttpClient:
         # The answer's stream points back to the answer, which holds the request's body. Workers look for such cycles
         # so seldom that the bodies would fill the memory.
         answer.stream = httpx.ByteStream(b"")
+        if response.status == _PROXY_WANTS_CREDENTIALS:
+            return Hold(f"{response.status}: {response.excerpt()}: {WANTS_CREDENTIALS}")
         return response
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        with self._lock:
+            if self._made is not None:
+                self._made.close()
+
+    def _client(self) -> httpx.Client | Hold:
+        """Return the client, made with the first request, or what keeps it from being made: that may be mended."""
+        with self._lock:
+            try:
+                self._made = self._made or self._connected()
+            except UnusableVariable as error:
+                return Hold(str(error))
+            except OSError as error:
+                return Hold(unreadable("SSL_CERT_FILE" if os.environ.get("SSL_CERT_FILE") else "SSL_CERT_DIR", error))
+            return self._made
+
+    def _connected(self) -> httpx.Client:
+        """Return a client.
+
+        Raises:
+            UnusableVariable: A variable of the environment names no proxy that can be used.
+            OSError: The authorities to trust can't be read.
+        """
+        # Here, not above: `logweir check` reads settings and sends nothing.
+        import httpx
+
+        proxy = proxy_for(self._url)
+        if proxy is not None:
+            self._proxied = proxy.variable
+            self._secret = {**self._headers, **proxy.credentials()}
+            self._secrets = Secrets.of_headers(self._secret)
+        return httpx.Client(
+            headers=self._headers,
+            verify=httpx.create_ssl_context(verify=self._verify),
+            http2=False,
+            # httpx raises where NO_PROXY has a range of IPv6, and knows no ranges.
+            trust_env=False,
+            proxy=proxy and proxy.url,
+            # One more for a health check beside the senders, which would else wait for one of theirs.
+            limits=httpx.Limits(max_connections=self._connections + 1, max_keepalive_connections=self._connections),
+            timeout=httpx.Timeout(self._seconds, connect=CONNECT_SECONDS),
+        )

@@ -7,9 +7,9 @@ import ssl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from sinks.destination import Hold, Retry
+from sinks.proxies import WANTS_CREDENTIALS
 
 if TYPE_CHECKING:
     import httpx
@@ -25,13 +25,14 @@ _Cause = TypeVar("_Cause", bound=BaseException)
 UNCHECKED = "or set `validate_ssl: false` to do without the check"
 
 
-def explain(error: httpx.TransportError | httpx.InvalidURL, url: str, setting: str) -> Retry | Hold:
+def explain(error: httpx.TransportError | httpx.InvalidURL, url: str, setting: str, proxied: str = "") -> Retry | Hold:
     """Return what an exception of a request means.
 
     Args:
         error: Of httpx.
         url: Where the request went.
         setting: The setting that it comes from.
+        proxied: The variable that names the proxy on the way; nothing where there is none.
     """
     import httpx
 
@@ -43,9 +44,11 @@ def explain(error: httpx.TransportError | httpx.InvalidURL, url: str, setting: s
         return Hold(of_certificate(broken.verify_code, broken.verify_message, place, setting))
     if broken and broken.reason in _NO_TLS:
         return Hold(f"{place} doesn't speak TLS: check the port in `{setting}`, and whether it begins with http://")
-    if _goes_through_a_proxy(url):
-        place += " or the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names"
-    return Retry(_passing(error, causes, place, setting, secure=url.startswith("https://")))
+    if isinstance(error, httpx.ProxyError) and "407" in str(error):
+        return Hold(f"{error}: {WANTS_CREDENTIALS}")
+    if proxied:
+        place += f" or the proxy that {proxied} names"
+    return Retry(_passing(error, causes, place, setting, proxied, secure=url.startswith("https://")))
 
 
 def _passing(
@@ -53,6 +56,7 @@ def _passing(
     causes: list[BaseException],
     place: str,
     setting: str,
+    proxied: str,
     *,
     secure: bool,
 ) -> str:
@@ -60,7 +64,7 @@ def _passing(
 
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, httpx.ProxyError):
-        said += ": check the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names"
+        said += f": check the proxy that {proxied or 'HTTPS_PROXY, HTTP_PROXY or ALL_PROXY'} names"
     elif _first(causes, socket.gaierror):
         said = f"the name of {place} isn't known: check `{setting}`, and this machine's name server"
     elif _first(causes, ConnectionRefusedError):
@@ -99,11 +103,6 @@ def _place(url: str) -> str:
         return urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:
         return ""
-
-
-def _goes_through_a_proxy(url: str) -> bool:
-    parts, proxies = urlsplit(url), getproxies()
-    return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname or "")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

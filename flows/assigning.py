@@ -13,6 +13,7 @@ from flows.plan import limiters_of
 from flows.runtime import Assignment
 from flows.seats import Seating, remember, remembered
 from flows.sources.kafka import Kafka
+from flows.takeover import Tell, damage_of, take_over
 from logweir.errors import LogweirError
 
 
@@ -32,7 +33,7 @@ def groups(flow: Flow, only: Sequence[str] | None) -> list[list[str]]:
 def planned(flow: Flow, names: Sequence[str], workers: int) -> Assignment:
     """Return what the workers of one dataflow are told, as far as that doesn't stand in its recovery store."""
     isolated = flow.isolation == "destination"
-    label = names[0] if isolated else "all"
+    label = names[0] if isolated else recovery_store.ALL
     source = flow.source
     group = source.group if isinstance(source, Kafka) else flow.name
     return Assignment(
@@ -45,8 +46,14 @@ def planned(flow: Flow, names: Sequence[str], workers: int) -> Assignment:
     )
 
 
-def assign(flow: Flow, names: Sequence[str], workers: int) -> Assignment:
+def assign(flow: Flow, names: Sequence[str], workers: int, tell: Tell = lambda *_, **__: None) -> Assignment:
     """Return what the workers of one dataflow are told, and make its recovery store unless there is one.
+
+    Args:
+        flow: The flow.
+        names: Its destinations in this dataflow.
+        workers: Their number.
+        tell: Tells what becomes of a destination that was renamed, and of damaged files.
 
     Raises:
         LogweirError: The store can't be made.
@@ -54,7 +61,10 @@ def assign(flow: Flow, names: Sequence[str], workers: int) -> Assignment:
     assignment = planned(flow, names, workers)
     store = assignment.recovery
     try:
+        take_over(flow, names, store, tell)
         recovery_store.make(store)
+        if damaged := recovery_store.damaged(store):
+            tell("flow.damaged", "error", stream=",".join(names), reason=damage_of(damaged))
         partitions = recovery_store.remember_partitions(
             store, {name: flow.outlets[name].partitions * workers for name in names}
         )

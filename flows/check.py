@@ -58,7 +58,6 @@ def warnings(loaded: LoadedFlow) -> list[Finding]:
     kept_by = {each for policy in archive.retention.asked for each in policy.categories or ()} if archive else set()
     kinds = _kinds([*shared, *(placed for some in own.values() for placed in some)], kept_by)
     found, passing = _judge(document, shared, kinds)
-    found += _same_files(loaded)
     found += _never_full(loaded)
     found += _never_hidden(loaded)
     found += misread(document)
@@ -83,18 +82,6 @@ def warnings(loaded: LoadedFlow) -> list[Finding]:
 
 def _place(rules: Sequence[Rule], path: Path) -> list[Placed]:
     return [Placed(rule, (*path, index)) for index, rule in enumerate(rules) if rule.enabled]
-
-
-def _same_files(loaded: LoadedFlow) -> Iterator[Finding]:
-    first: dict[str, str] = {}
-    for name, destination in loaded.flow.enabled.items():
-        path = getattr(destination, "path", None)
-        if path is None:
-            continue
-        other = first.setdefault(str(path), name)
-        if other != name:
-            message = f"the destination {other} writes to the same file"
-            yield loaded.document.find(("destinations", name, "path"), message, warning=True)
 
 
 def _never_full(loaded: LoadedFlow) -> Iterator[Finding]:

@@ -95,7 +95,7 @@ class Cluster:
         if self._wanted is not None:
             flow, names = self._wanted
             try:
-                self._assignment = assign(flow, names, self._assignment.workers)
+                self._assignment = assign(flow, names, self._assignment.workers, self._tell)
             except LogweirError as error:
                 self._put_off(str(error))
                 return

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flows.document import Document, Finding, Path, spell
+from flows.shared_files import shared_files
 from logweir.settings import nearest
 
 _ALONE = ("stdin", "generate")
@@ -24,6 +25,8 @@ def contradictions(document: Document) -> list[Finding]:
         *_destinations(document),
         *_archive(document),
         *_circles(document),
+        *shared_files(document),
+        *_renamed(document),
         *_duplicate_rules(document),
         *_tests(document),
     ]
@@ -65,6 +68,23 @@ def _circles(document: Document) -> Iterator[Finding]:
         if _texts([each.get("topic")]) & topics and brokers & _texts(each.get("brokers")):
             said = "is a topic that the source reads, so its records would go round for ever; write to another"
             yield document.find(("destinations", name, "topic"), said)
+
+
+def _renamed(document: Document) -> Iterator[Finding]:
+    """What a destination takes over must not be another's, or be taken twice."""
+    destinations = document.get(("destinations",))
+    if not isinstance(destinations, dict):
+        return
+    taken: dict[str, str] = {}
+    for name, each in destinations.items():
+        was = each.get("was") if isinstance(each, dict) else None
+        if not isinstance(was, str):
+            continue
+        path = ("destinations", name, "was")
+        if was in destinations:
+            yield document.find(path, f"{was!r} is a destination of this flow, so nothing of its can be taken over")
+        elif taken.setdefault(was, name) != name:
+            yield document.find(path, f"the destination {taken[was]} takes over what was {was!r}")
 
 
 def _texts(value: Any) -> set[str]:

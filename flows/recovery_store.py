@@ -15,10 +15,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from sinks.durable import sync
+
 PARTITIONS = 4
 """SQLite files of a recovery store; Bytewax fixes their number when a store is made."""
 
+ALL = "all"
+"""The name of a store that all destinations of a flow share."""
+
 _BUSY_SECONDS = 15.0
+_DELIVER = ".deliver_"
+"""What stands before a destination's name in the id of the step that delivers to it."""
 
 
 def make(store: Path) -> None:
@@ -109,14 +116,49 @@ def _open(path: Path) -> sqlite3.Connection:
 def remember_partitions(store: Path, wanted: Mapping[str, int]) -> dict[str, int]:
     """Return the sink partitions of each destination: as many as are wanted or as there ever were."""
     path = store / "partitions.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
+    known = read_state(path)
+    if known is None:
+        known = _partitions_in(store)
     known.update({name: max(count, known.get(name, 0)) for name, count in wanted.items()})
     write_anew(path, known)
     return {name: known[name] for name in wanted}
 
 
 def write_anew(path: Path, data: Any) -> None:
-    """Write a JSON file so that whoever reads it has the old or the new one whole."""
+    """Write a JSON file so that whoever reads it has the old or the new one whole, also after a power cut."""
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(data))
+    sync(fresh)
     fresh.replace(path)
+    sync(path.parent)
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """Return what a JSON file of the store holds, nothing where there is no file; None where it is damaged.
+
+    An older version wrote such files without waiting for the disk, so a power cut may have left them empty.
+    """
+    if not path.exists():
+        return {}
+    try:
+        known = json.loads(path.read_text())
+    except ValueError:
+        return None
+    return known if isinstance(known, dict) else None
+
+
+def damaged(store: Path) -> list[Path]:
+    """Return the files beside the databases that can't be read."""
+    return [path for path in sorted(store.glob("*.json")) if read_state(path) is None]
+
+
+def _partitions_in(store: Path) -> dict[str, int]:
+    """Return how many sink partitions of each destination have recorded something."""
+    found: dict[str, int] = {}
+    for path in _files(store):
+        with closing(_open(path)) as database:
+            for step, key in database.execute("SELECT DISTINCT step_id, state_key FROM snaps"):
+                name = str(step).partition(_DELIVER)[2]
+                if name and str(key).isdigit():
+                    found[name] = max(found.get(name, 0), int(key) + 1)
+    return found

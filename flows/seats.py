@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flows.recovery_store import write_anew
+from flows.recovery_store import read_state, write_anew
 from operators.rule_models import LimiterRule
 
 SPARE_SLOTS = 3
@@ -110,7 +110,8 @@ class Seating:
 def remembered(store: Path) -> dict[str, Seating]:
     """Return the seatings that a recovery store remembers, by destination."""
     path = store / "limiters.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
+    # Where a power cut has emptied the file, limits that have kept their order find their states all the same.
+    known = read_state(path) or {}
     return {name: Seating.from_dict(each) for name, each in known.items()}
 
 

@@ -108,7 +108,7 @@ class Supervisor:
         return None if self._compaction is None or self._compaction.is_over else self._compaction.report()
 
     def _cluster(self, names: Sequence[str]) -> Cluster:
-        return Cluster(assign(self._reload.flow, names, self._worker_count), self._events, self._display)
+        return Cluster(assign(self._reload.flow, names, self._worker_count, self._tell), self._events, self._display)
 
     def _compact(self, flow: Flow) -> Compaction | None:
         if not wanted(flow) or ARCHIVE not in (self._only or [ARCHIVE]):

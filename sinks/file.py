@@ -24,6 +24,7 @@ from pydantic import Field, field_validator
 from logweir.errors import DestinationError
 from logweir.units import Bytes, Duration
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records, Retry
+from sinks.file_lock import IN_USE, FileLock
 from sinks.settings import CommonDestination
 
 _REMEDIES = {
@@ -112,6 +113,7 @@ class FileDestination:
         self._rotate_bytes = rotate_bytes
         self._rotate_interval = rotate_interval
         self._resume = resume
+        self._lock = FileLock(path)
         self._descriptor: int | None = None
         self._rotation = 0
         self._torn: int | None = None
@@ -181,12 +183,15 @@ class FileDestination:
                 self._mend(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = None
+        self._lock.release()
 
     def _open(self) -> int:
         """Return the open file; the first time, what is newer than the checkpoint is taken back."""
         if self._descriptor is not None:
             return self._descriptor
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        # Before anything is taken back: that would be another's.
+        self._lock.take()
         if self._resume is not None and self._resume["path"] == str(self._path):
             _take_back(self._path, self._resume)
         self._rotation = max([self._rotation, *_finished(self._path)])
@@ -254,7 +259,7 @@ class FileDestination:
         _sync_directory(self._path.parent)
 
     def _outcome(self, error: OSError) -> Retry | Hold:
-        remedy = _REMEDIES.get(error.errno or 0)
+        remedy = IN_USE if isinstance(error, BlockingIOError) else _REMEDIES.get(error.errno or 0)
         said = f"{error.filename or self._path}: {error.strerror or error}"
         return Hold(f"{said}: {remedy}") if remedy else Retry(said)
 

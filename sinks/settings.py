@@ -116,6 +116,12 @@ class CommonDestination(StrictModel):
     """What the settings of every destination begin with."""
 
     enabled: bool = Field(True, description="Whether anything is delivered here.")
+    was: str | None = Field(
+        None,
+        min_length=1,
+        description="The name that this destination had before: its position, its ledger and the states of its limits "
+        "are taken over at the next start.",
+    )
     rules: list[SerializeAsAny[StrictModel]] = Field(
         default_factory=list, description="Rules for this destination alone, beside those of the flow."
     )

@@ -221,17 +221,6 @@ def test_rules_of_one_destination() -> None:
     ]
 
 
-def test_one_file_of_two_destinations() -> None:
-    """Two destinations that write to the same file are warned of, unless one is disabled."""
-    text = "name: a\nsource: {type: stdin}\ndestinations:\n  one: {type: file, path: x}\n  two: {type: file, path: x}\n"
-    found = [str(each) for each in warnings(load(text, environment={}))]
-    assert found == ["flow.yaml:5:27: warning: destinations.two.path: the destination one writes to the same file"]
-    assert (
-        warnings(load(text.replace("file, path: x}\n  two", "file, path: x, enabled: false}\n  two"), environment={}))
-        == []
-    )
-
-
 RULES = st.lists(
     st.fixed_dictionaries(
         {"priority": st.integers(-1, 2), "action": st.sampled_from(["include", "exclude"])},

@@ -1,0 +1,133 @@
+"""Destinations that were renamed, and files of the recovery store that a power cut has emptied."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import recovery_store
+from flows.assigning import assign
+from flows.config import Flow, load
+from logweir.errors import ConfigError, LogweirError
+
+RATE = "rules: [{name: few, type: rate, max_per_second: 5}]"
+
+
+def flow(tmp_path: Path, name: str = "search", more: str = "", isolation: str = "destination") -> Flow:
+    """Return a flow with one destination."""
+    return load(
+        f"name: my-flow\nsource: {{type: file, path: in.log}}\nisolation: {isolation}\n{RATE}\n"
+        f"destinations: {{{name}: {{type: file, path: out.ndjson{more}}}}}\nrecovery: {{directory: {tmp_path}/r}}\n",
+        environment={},
+    ).flow
+
+
+class Told:
+    """The events that were told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, event: str, _severity: str, **fields: Any) -> None:
+        """Take one."""
+        self.events.append((event, fields))
+
+
+def record(store: Path, *steps: str) -> None:
+    """Put states of these steps into a store, as a run does."""
+    with sqlite3.connect(min(store.glob("*.sqlite3"))) as database:
+        for step in steps:
+            columns = "step_id, state_key, snap_epoch, ser_change"
+            database.execute(f"INSERT INTO snaps ({columns}) VALUES (?, ?, ?, ?)", (step, "0001", 1, b""))
+
+
+def steps(store: Path) -> set[str]:
+    """Return the steps that a store knows."""
+    found: set[str] = set()
+    for path in store.glob("*.sqlite3"):
+        with sqlite3.connect(path) as database:
+            found |= {step for (step,) in database.execute("SELECT DISTINCT step_id FROM snaps")}
+    return found
+
+
+def test_a_new_name_takes_over(tmp_path: Path) -> None:
+    """`was` gives a destination the store of its old name: its steps, sink partitions and limits, and nobody else's."""
+    old = assign(flow(tmp_path), ["search"], 2)
+    own = ("my_flow.source", "my_flow.deliver_search", "my_flow.limit_search_1.stateful_batch", "my_flow.sample_search")
+    record(old.recovery, *own, "my_flow.deliver_search_2")
+    told = Told()
+    new = assign(flow(tmp_path, "opensearch", ", was: search"), ["opensearch"], 1, told)
+    assert told.events == [("stream.renamed", {"stream": "opensearch", "was": "search"})]
+    assert not old.recovery.exists()
+    assert steps(new.recovery) == {each.replace("search", "opensearch") for each in own} | {"my_flow.deliver_search_2"}
+    assert new.sink_partitions == {"opensearch": 2}
+    assert new.seatings["opensearch"].seats == old.seatings["search"].seats
+    # At the next start there is nothing left to do.
+    again = Told()
+    assign(flow(tmp_path, "opensearch", ", was: search"), ["opensearch"], 1, again)
+    assert again.events == []
+
+
+def test_in_a_store_of_all(tmp_path: Path) -> None:
+    """Where all destinations share a dataflow the steps are renamed within its store."""
+    old = assign(flow(tmp_path, isolation="none"), ["search"], 1)
+    record(old.recovery, "my_flow.deliver_search")
+    new = assign(flow(tmp_path, "opensearch", ", was: search", isolation="none"), ["opensearch"], 1)
+    assert new.recovery == old.recovery
+    assert steps(new.recovery) == {"my_flow.deliver_opensearch"}
+
+
+def test_a_name_that_begins_anew_is_told(tmp_path: Path) -> None:
+    """Without `was` a new name begins anew, and what was left behind is named; a first start has nothing to tell."""
+    told = Told()
+    assign(flow(tmp_path), ["search"], 1, told)
+    assert told.events == []
+    assign(flow(tmp_path, "opensearch"), ["opensearch"], 1, told)
+    ((event, fields),) = told.events
+    assert event == "stream.new"
+    assert "set `was: search`" in fields["reason"]
+
+
+def test_a_store_in_use_is_left(tmp_path: Path) -> None:
+    """While the old name still runs, its store stays where it is, and the new one waits."""
+    old = assign(flow(tmp_path), ["search"], 1)
+    with (old.recovery / "worker-0.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(LogweirError, match="still in use by the destination's old name"):
+            assign(flow(tmp_path, "opensearch", ", was: search"), ["opensearch"], 1)
+    assert old.recovery.exists()
+
+
+@pytest.mark.parametrize(
+    ("destinations", "said"),
+    [
+        ("a: {type: console, was: b}, b: {type: console}", "is a destination of this flow"),
+        ("a: {type: console, was: c}, b: {type: console, was: c}", "takes over what was 'c'"),
+    ],
+)
+def test_what_can_not_be_taken_over(destinations: str, said: str) -> None:
+    """A name that is still a destination's, or that two would take over, is refused."""
+    with pytest.raises(ConfigError) as refused:
+        load(f"name: f\nsource: {{type: stdin}}\ndestinations: {{{destinations}}}\n", environment={})
+    assert [said in each for each in refused.value.findings] == [True]
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"search": 2', b"[]", b"\x00\x00"])
+def test_files_that_a_power_cut_has_emptied(tmp_path: Path, torn: bytes) -> None:
+    """A damaged file beside the databases stops nothing: it is told, and what was recorded is found all the same."""
+    before = assign(flow(tmp_path), ["search"], 2)
+    record(before.recovery, "my_flow.deliver_search")
+    for name in ("partitions.json", "limiters.json"):
+        (before.recovery / name).write_bytes(torn)
+    told = Told()
+    after = assign(flow(tmp_path), ["search"], 1, told)
+    assert [event for event, _ in told.events] == ["flow.damaged"]
+    assert after.sink_partitions == {"search": 2}
+    assert after.seatings == before.seatings
+    assert recovery_store.damaged(after.recovery) == []
+    assert json.loads((after.recovery / "partitions.json").read_text()) == {"search": 2}

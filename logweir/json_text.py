@@ -7,7 +7,9 @@ from what is read, never from what is delivered.
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 MARK = b"\xef\xbb\xbf"
 """The byte order mark in UTF-8, which says nothing there."""
@@ -28,3 +30,14 @@ def without_halves(value: bytes) -> bytes:
     # `\\` and a letter is an escape of its own, so that the backslash of `\\ud83d` begins none.
     changed = _ESCAPES.sub(lambda found: b"\\ufffd" if len(found[0]) == _HALF_BYTES else found[0], value)
     return value if changed == value else changed
+
+
+def text_of(value: Any) -> str:
+    """Return any value of a record as JSON, without escapes that need not be; what is nested too deeply says so.
+
+    orjson would refuse a whole number of more than 64 bits.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        return '"nested too deeply"'

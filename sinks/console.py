@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-import orjson
 from pydantic import Field
 
 from logweir.errors import DestinationError
+from logweir.json_text import text_of
 from logweir.record import trace_of
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records
 from sinks.settings import CommonDestination
@@ -248,8 +248,5 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        try:
-            value = orjson.dumps(value).decode()
-        except TypeError:  # an integer beyond 64 bits
-            value = str(value)
+        value = text_of(value)
     return value.translate(_VISIBLE) if not value.isprintable() else str(value)

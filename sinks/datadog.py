@@ -27,7 +27,7 @@ from msgspec import UNSET
 from pydantic import Field, field_validator
 
 from logweir.batch import Batch
-from logweir.json_text import without_halves
+from logweir.json_text import text_of, without_halves
 from logweir.paths import members as listing
 from logweir.times import moment_of
 from sinks.address import without_credentials
@@ -311,7 +311,7 @@ class DatadogDestination:
             added = {name: value for name, value in added.items() if not name.startswith("dd.")}
         if "message" not in own:
             message = self._message(row)
-            added["message"] = message if isinstance(message, str) else "" if message is None else json.dumps(message)
+            added["message"] = message if isinstance(message, str) else "" if message is None else text_of(message)
         stands = own.get("timestamp", b"")
         if self._milliseconds:
             added["timestamp"] = round(datetime.fromisoformat(time).timestamp() * 1000)

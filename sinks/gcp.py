@@ -13,7 +13,6 @@ Protocol: "Method: entries.write", "LogEntry" and "Quotas and limits" in the Clo
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from urllib.parse import quote
 import orjson
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from logweir.json_text import text_of
 from logweir.paths import FieldPath
 from logweir.record import Level
 from logweir.settings import StrictModel
@@ -270,8 +270,7 @@ class GcpDestination:
     def _labelled(self, row: Any) -> str:
         found = {name: get(row) for name, get in self._labels.items()}
         labels = {
-            # orjson would refuse a whole number of more than 64 bits.
-            name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            name: value if isinstance(value, str) else text_of(value)
             for name, value in found.items()
             if value is not None
         }

@@ -13,7 +13,6 @@ A batch is compressed by the producer, not by the engine.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 from pydantic import Field, field_validator
 
+from logweir.json_text import text_of
 from logweir.librdkafka import LibrdkafkaSettings, client_settings, refuse_reserved
 from logweir.paths import FieldPath
 from logweir.units import Bytes, Duration
@@ -270,7 +270,7 @@ def _plain(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:  # a whole number of more than 64 bits
-        return json.dumps(value).encode()
+        return text_of(value).encode()
 
 
 def _unline(line: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Mapping
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -10,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from logweir.json_text import text_of
 from logweir.record import NO_TRACES
 from sinks.destination import Getter
 
@@ -103,7 +103,7 @@ class Entries:
     def _found(self, row: Any) -> dict[str, str]:
         found = {name: get(row) for name, get in self._metadata.items()}
         return {
-            name: value if isinstance(value, str) else said(value)
+            name: value if isinstance(value, str) else text_of(value)
             for name, value in found.items()
             if value is not None and value != "" and not (name in self._traces and _is_none(value))
         }
@@ -112,11 +112,6 @@ class Entries:
         """Tell whether a record is so large that its metadata may be: a value is no longer than its record."""
         largest = max(map(len, values), default=0) * len(self._metadata)
         return largest + sum(map(len, self._metadata)) > MAX_METADATA_BYTES // 2
-
-
-def said(value: Any) -> str:
-    """Return any value as JSON: orjson would refuse a whole number of more than 64 bits."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _is_none(identity: Any) -> bool:

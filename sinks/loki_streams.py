@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from sinks.loki_entries import said
+from logweir.json_text import text_of
 
 MAX_LABEL_VALUE_BYTES = 2048
 """Loki's max_label_value_length."""
@@ -124,7 +124,7 @@ class Streams(dict[tuple[Any, ...], str]):
         labels, shortened = dict(self._labels), False
         for name, value in zip(self._names, key, strict=True):
             if isinstance(value, int | float):
-                value = said(value)  # noqa: PLW2901
+                value = text_of(value)  # noqa: PLW2901
             if not isinstance(value, str) or not value:
                 continue
             if len(value.encode()) > MAX_LABEL_VALUE_BYTES:

@@ -68,3 +68,20 @@ def test_every_odd_record_is_encoded(kind: str, layout: Format, tmp_path: Path) 
     for value in odd:
         assert len(encoded([value])) == 1
     destination.close()
+
+
+@pytest.mark.parametrize("kind", [*SETTINGS])
+def test_what_the_decoder_takes_is_not_too_deep_to_be_encoded(kind: str) -> None:
+    """Python bounds how deep a call may go: what is just below that when it is decoded may be beyond it later."""
+    name = kind.partition(" ")[0]
+    made = TypeAdapter(load_sink(name)).validate_python({"type": name, **SETTINGS[kind]})
+    projection = Projection(made.fields(), LOGWEIR)
+    destination = made.open(projection.getter, None)
+    for field in (b"message", b"metadata", b"context", b"error", b"trace", b"x"):
+        for depth in range(850, 1050, 10):
+            value = b'{"%b":%b%b}' % (field, b"[" * depth, b"]" * depth)
+            batch = Batch("logs", 0, [good(0), value], range(2))
+            Decoder(projection, identified=made.identified)(batch)
+            pieces = destination.encode(Records.of(batch, written=destination.limits.written))
+            assert len(pieces) == len(batch) == 2 - len(batch.account.rejected)
+    destination.close()

@@ -41,6 +41,7 @@ _TIME_WIDTH = EVENT_OVERHEAD - 1
 service's own formula."""
 _LATEST = 10**15 - 1
 _GROUP = re.compile(r"[.\-_/#A-Za-z0-9]{1,512}")
+_RACES = re.compile(r"\d+ (ResourceAlreadyExistsException|OperationAbortedException)\b")
 _DENIED = re.compile(r"\d+ AccessDenied")
 _STREAM = re.compile(r"[^:*]{1,512}")
 
@@ -107,6 +108,9 @@ class CloudWatchDestination:
         self._head = orjson.dumps(head)[:-1] + b',"logEvents":['
         self._exchange = threading.local()
         """The body on its way out and the answer on its way back, each a sender thread's own."""
+        self._creating = threading.Lock()
+        self._created = 0
+        """How often the group or the stream was created."""
         self._aws = AwsClient(settings, "logs", self._prepare)
 
     def encode(self, records: Records) -> list[bytes]:
@@ -164,20 +168,27 @@ class CloudWatchDestination:
             for at in order
         ]
         body = b"%b%b]}" % (self._head, b",".join(made))
+        created = self._created
         outcome = self._call("put_log_events", body)
         if self._settings.create and isinstance(outcome, Hold) and MISSING in outcome.issue:
-            outcome = self._create() or self._call("put_log_events", body)
+            with self._creating:
+                # Another sender may have created it meanwhile.
+                problem = self._create() if self._created == created else None
+                self._created += problem is None
+            outcome = problem or self._call("put_log_events", body)
+            if isinstance(outcome, Hold) and MISSING in outcome.issue:
+                outcome = Retry(f"{outcome.issue.partition(': check ')[0]}: it was created, and is not there yet")
         return read_answer(outcome, order, self._aws.hide) if isinstance(outcome, bytes) else outcome
 
     def _create(self) -> Outcome | None:
-        """Create the stream, and the group if there is none; None when both are there."""
+        """Create the stream, and the group if there is none; None when both are there, or others create them."""
         stream = self._call("create_log_stream")
         if isinstance(stream, Hold) and MISSING in stream.issue:
             group = self._call("create_log_group")
-            if not isinstance(group, bytes):
-                return group
+            if not _is_there(group):
+                return group if not isinstance(group, bytes) else None
             stream = self._call("create_log_stream")
-        return None if isinstance(stream, bytes) else stream
+        return stream if not isinstance(stream, bytes) and not _is_there(stream) else None
 
     def _call(self, operation: str, body: bytes = b"") -> bytes | Outcome:
         """Call an operation; return the body of its answer, or what its failure means."""
@@ -220,6 +231,14 @@ class CloudWatchDestination:
     def _failure(self, error: Exception) -> Outcome:
         problem = self._aws.read(error)
         return read_error(*problem) if isinstance(problem, tuple) else problem
+
+
+def _is_there(outcome: bytes | Outcome) -> bool:
+    """Tell whether a group or a stream is there after a call to create it, or is made by another client just now."""
+    match outcome:
+        case Hold(issue=said) | Retry(reason=said):
+            return bool(_RACES.match(said))
+    return isinstance(outcome, bytes)
 
 
 def _windows(order: Sequence[int], times: Sequence[bytes]) -> Iterator[Sequence[int]]:

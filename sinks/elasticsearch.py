@@ -34,11 +34,13 @@ from sinks.destination import Delivered, Getter, Hold, Invalid, Limits, Outcome,
 from sinks.elasticsearch_answers import PRIVILEGE, forbids_new_indices, lacks_privilege, read_answer
 from sinks.http import HttpClient, Response
 from sinks.members import members, written
-from sinks.secret import HeaderSecret
+from sinks.secret import HeaderSecret, HeaderValue, check_names
 from sinks.settings import BatchSettings, CommonDestination, env_field, from_environment
 
 MAX_REQUEST_BYTES = 100 * 1024 * 1024
 MAX_ID_BYTES = 512
+_OWN_HEADERS = {"connection", "content-encoding", "content-length", "content-type", "host", "transfer-encoding"}
+_OWN_PARAMS = {"filter_path", "pipeline"}
 
 _TARGETS_LIMIT = 10_000
 """Bounds the cache of index names, whatever the timestamps are."""
@@ -74,6 +76,18 @@ class Elasticsearch(CommonDestination):
         "ELASTIC_API_KEY", default=None, description="API key, either as id:key or as the encoded form of it."
     )
     pipeline: str | None = Field(None, description="Ingest pipeline that the documents go through.")
+    headers: dict[str, HeaderValue] = Field(
+        default_factory=dict, description="Further headers of each request; their values are kept secret."
+    )
+    params: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="Further parameters in the query of each _bulk request; their values are kept secret.",
+    )
+    bulk_only: bool = Field(
+        False,
+        description="For servers that know `/_bulk` alone: the index stands with each record instead of in the path, "
+        "and a health check asks nothing else.",
+    )
     validate_ssl: bool = Field(True, description="Check the server's certificate.")
     compression: bool | Literal["gzip"] = Field(True, description="Compress request bodies with gzip.")
     batch: BulkBatch = Field(default_factory=BulkBatch, description="When a request is sent.")
@@ -85,6 +99,21 @@ class Elasticsearch(CommonDestination):
         if not value.startswith("<") and not _INDEX.fullmatch(_DATE.sub("0", value)):
             msg = 'must be lower case, not begin with - _ or +, and have no space and none of \\ / * ? " < > | , # :'
             raise ValueError(msg)
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _sendable(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        check_names(value, _OWN_HEADERS)
+        return value
+
+    @field_validator("params")
+    @classmethod
+    def _not_ours(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name in value:
+            if not name or name in _OWN_PARAMS:
+                msg = f"{name!r} is set by logweir itself" if name else "a parameter must have a name"
+                raise ValueError(msg)
         return value
 
     @model_validator(mode="before")
@@ -113,6 +142,9 @@ class Elasticsearch(CommonDestination):
         if self.api_key and self.username:
             msg = "set either api_key, or username and password"
             raise ValueError(msg)
+        if (self.api_key or self.username) and "authorization" in map(str.lower, self.headers):
+            msg = "set either the authorization header, or api_key, or username and password"
+            raise ValueError(msg)
         if bool(self.username) != bool(self.password):
             msg = "username and password go together"
             raise ValueError(msg)
@@ -133,7 +165,10 @@ class Elasticsearch(CommonDestination):
         return ElasticsearchDestination(self, getter("timestamp"))
 
     def authorization(self) -> dict[str, str]:
-        """Return the headers that authenticate a request."""
+        """Return the headers that authenticate a request, and what the settings have of others."""
+        return {name: value.get_secret_value() for name, value in self.headers.items()} | self._authorization()
+
+    def _authorization(self) -> dict[str, str]:
         if self.api_key:
             key = self.api_key.get_secret_value()
             encoded = base64.b64encode(key.encode()).decode() if ":" in key else key
@@ -180,16 +215,22 @@ class ElasticsearchDestination:
         query = f"filter_path=errors,items.*._id,items.*.status,{error}"
         if settings.pipeline:
             query += f"&pipeline={quote(settings.pipeline, safe='')}"
-        index = "" if self._dated else f"/{quote(settings.index, safe='')}"
+        params = {name: value.get_secret_value() for name, value in settings.params.items()}
+        query += "".join(f"&{quote(name, safe='')}={quote(value, safe='')}" for name, value in params.items())
+        self._bulk_only = settings.bulk_only
+        index = "" if self._dated or self._bulk_only else f"/{quote(settings.index, safe='')}"
+        self._fixed = f'"_index":"{settings.index}",' if self._bulk_only else ""
+        """What an action has of the index, where all have the same."""
         self._path = f"{index}/_bulk?{query}"
         self._headers = {"content-type": "application/x-ndjson"}
         if self.compression:
             self._headers["content-encoding"] = self.compression
-        authorization = settings.authorization()
-        self._authenticated = bool(authorization)
+        headers = settings.authorization()
+        self._authenticated = "authorization" in map(str.lower, headers)
         self._client = HttpClient(
             settings.url,
-            authorization,
+            headers,
+            hidden=params,
             verify=settings.validate_ssl,
             connections=settings.concurrency,
         )
@@ -198,8 +239,9 @@ class ElasticsearchDestination:
         """Return an action line and the document for each record; the document is the record's own bytes."""
         times = records.times
         if not self._dated and _all_plain(records):
+            fixed = self._fixed
             return [
-                f'{{"create":{{"_id":"{identity}"}}}}\n{{"@timestamp":"{time}",'.encode() + value[1:]
+                f'{{"create":{{{fixed}"_id":"{identity}"}}}}\n{{"@timestamp":"{time}",'.encode() + value[1:]
                 for value, identity, time in zip(records.values, records.identities, times, strict=True)
             ]
         return [
@@ -233,6 +275,9 @@ class ElasticsearchDestination:
         if not isinstance(answer, Response):
             return answer
         outcome = read_answer(answer, 0)
+        if self._bulk_only and answer.status in {200, 400}:
+            # What such a server says of a request without documents is its own affair: it has let it in.
+            return Delivered()
         if not isinstance(outcome, Invalid | Delivered):
             return probed(outcome)
         if self._index.startswith("<"):  # the server alone knows today's name
@@ -287,7 +332,7 @@ class ElasticsearchDestination:
     def _target(self, time: str) -> bytes:
         """Return the part of an action line that names the index of a record of this time; nothing if the URL does."""
         if not self._dated:
-            return b""
+            return self._fixed.encode()
         hour = time[:13]
         target = self._targets.get(hour)
         if target is None:

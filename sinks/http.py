@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -27,6 +28,7 @@ CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 """A request that isn't answered within this time is sent again."""
 _PROXY_WANTS_CREDENTIALS = 407
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class HttpClient:
         headers: Sent with every request; their values are secrets.
         verify: Whether the certificate is checked.
         connections: The most requests at once, beside a health check.
+        hidden: Further secrets that requests hold, such as in a query, by their names.
         timeout: Seconds to wait for an answer; ANSWER_SECONDS when left out.
         setting: Name of the setting that the address comes from, for what a person is told.
     """
@@ -97,15 +100,16 @@ class HttpClient:
         *,
         verify: bool = True,
         connections: int = 4,
+        hidden: Mapping[str, str] = _NONE,
         timeout: float | None = None,
         setting: str = "url",
     ) -> None:
         self._url = url.rstrip("/")
         self._setting = setting
         self._headers = dict(headers)
-        self._secret = self._headers
+        self._secret = {**hidden, **self._headers}
         """What is secret, as headers."""
-        self._secrets = Secrets.of_headers(headers)
+        self._secrets = Secrets.of_headers(self._secret)
         self._verify = verify
         self._connections = connections
         self._seconds = timeout or ANSWER_SECONDS
@@ -178,7 +182,7 @@ class HttpClient:
         proxy = proxy_for(self._url)
         if proxy is not None:
             self._proxied = proxy.variable
-            self._secret = {**self._headers, **proxy.credentials()}
+            self._secret = {**self._secret, **proxy.credentials()}
             self._secrets = Secrets.of_headers(self._secret)
         return httpx.Client(
             headers=self._headers,

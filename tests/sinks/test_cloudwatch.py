@@ -22,7 +22,7 @@ from sinks.cloudwatch import (
 from sinks.cloudwatch_answers import EXPIRED, read_answer, read_error
 from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Records, Retry, TooLarge
 from sinks.window import TOO_NEW, TOO_OLD
-from tests.servers.cloud import Answer
+from tests.servers.cloud import Answer, Refused
 from tests.servers.cloudwatch import NO_GROUP, FakeCloudWatch, error
 from tests.sinks.cloud_support import ODD, engine
 
@@ -278,6 +278,34 @@ class TestTrouble:
         assert len(server.messages("new")) == 40
         assert made["CreateLogStream"] >= 1
         assert Counter(server.operations)["CreateLogStream"] == made["CreateLogStream"]
+
+    @pytest.mark.parametrize("planted", ["ResourceAlreadyExistsException", "OperationAbortedException"])
+    @pytest.mark.parametrize("what", ["_CreateLogGroup", "_CreateLogStream"])
+    def test_another_creates_it_meanwhile(
+        self, server: FakeCloudWatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, planted: str
+    ) -> None:
+        """Where several create at once, and the service says so to the others, that is no error."""
+        create = getattr(server, what)
+
+        def raced(**names: str) -> None:
+            create(**names)
+            raise Refused(error(400, planted, "A conflicting operation is in progress"))
+
+        monkeypatch.setattr(server, what, raced)
+        with engine(configured(server.url, log_group="new", create=True), tmp_path, max_records=1) as run:
+            run.deliver(*[at(time.time())] * 20)
+            assert [each for each in run.told if each["event"] == "stream.health" and each["status"] == "error"] == []
+            assert run.delivery.stats.retries == 0
+        assert len(server.messages("new")) == 20
+
+    def test_what_was_created_is_there_later(self, server: FakeCloudWatch, tmp_path: Path) -> None:
+        """A stream that the service doesn't know yet after it was created is tried again."""
+        server.script.extend([NO_GROUP, None, NO_GROUP])
+        with engine(configured(server.url, create=True, log_stream="later"), tmp_path) as run:
+            run.deliver(at(time.time()))
+            assert run.delivery.stats.retries == 1
+            assert "is not there yet" in run.said()
+        assert len(server.messages(stream="later")) == 1
 
     def test_creating_may_be_forbidden(self, server: FakeCloudWatch, tmp_path: Path) -> None:
         """When creating is what is forbidden, the issue says so."""

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -20,7 +22,10 @@ from operators.identity import digests_of
 from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Records, Retry, TooLarge
 from sinks.elasticsearch_answers import read_answer
 from sinks.http import Response
+from tests.servers.elastic import FakeElastic, Fault
+from tests.sinks.cloud_support import engine
 from tests.sinks.elasticsearch_support import ARRIVED, PROJECTION, configured, destination, records
+from tests.sinks.troubles import ask
 
 PLAIN = b'{"id":"1","timestamp":"2026-11-01T10:00:00.000Z","message":"m"}'
 
@@ -228,6 +233,63 @@ def answered(*items: Any, status: int = 200, headers: dict[str, str] | None = No
     named = [{"create": {"_id": str(number), **each["create"]}} for number, each in enumerate(items)]
     body = orjson.dumps({"errors": any("error" in each["create"] for each in items), "items": named})
     return read_answer(Response(status, headers or {}, body), count, lambda: ids)
+
+
+class TestOtherServers:
+    def test_headers_and_params(self, tmp_path: Path) -> None:
+        """Further headers and parameters go with each request, and nobody is shown their values."""
+        with FakeElastic() as server:
+            settings = configured(
+                url=server.url, headers={"X-Scope": "pl4nted-one"}, params={"routing": "pl4nted two&/", "timeout": "9s"}
+            )
+            with engine(settings, tmp_path) as run:
+                run.deliver(b'{"a":1}')
+                server.fault = Fault(500, body=b'{"error":"/_bulk?routing=pl4nted%20two%26%2F pl4nted-one"}')
+                run.write(b'{"a":2}')
+                run.until(lambda: run.delivery.stats.retries)
+                server.fault = None
+                run.deliver()
+                shown = run.said() + repr(settings) + str(settings) + settings.model_dump_json()
+        assert not re.search("pl4nted|two", shown)
+        assert all("&routing=pl4nted%20two%26%2F&timeout=9s" in each.path for each in server.seen)
+        assert all(each.headers["x-scope"] == "pl4nted-one" for each in server.seen)
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"params": {"filter_path": "x"}},
+            {"params": {"pipeline": "x"}},
+            {"params": {"": "x"}},
+            {"headers": {"Content-Type": "x"}},
+            {"headers": {"Authorization": "x"}, "api_key": "a:b"},
+            {"headers": {"x": "line\nbreak"}},
+        ],
+    )
+    def test_what_is_ours(self, settings: dict[str, Any]) -> None:
+        """What logweir sets itself, and what no header can hold, is a finding."""
+        with pytest.raises(ValidationError):
+            configured(**settings)
+
+    @pytest.mark.parametrize("index", ["logs", "logs-%Y"])
+    def test_a_server_that_knows_only_bulk(self, tmp_path: Path, index: str) -> None:
+        """With `bulk_only` nothing but `/_bulk` is asked for, and each document names its index."""
+        with FakeElastic() as server:
+            server.look = lambda method, path, body: pytest.fail(path)  # type: ignore[method-assign]
+            with engine(configured(url=server.url, index=index, bulk_only=True, api_key="a:b"), tmp_path) as run:
+                assert run.destination.probe() == Delivered()
+                time = b'"timestamp":"2026-03-04T00:00:00Z"}'
+                run.deliver(b"{" + time, b'{"@timestamp":"x",' + time)
+            assert {index for index, _ in server.docs} == {index.replace("%Y", "2026")}
+            assert {each.path.partition("?")[0] for each in server.seen} == {"/_bulk"}
+        assert server.violations == []
+
+    @pytest.mark.parametrize("status", [200, 400, 401, 404, 500])
+    def test_its_health(self, status: int) -> None:
+        """Whatever it says of a request without documents: it has let it in, unless it says that it hasn't."""
+        with FakeElastic() as server:
+            server.fault = Fault(status, body=b"no documents")
+            found = ask(configured(url=server.url, bulk_only=True), "probe")
+        assert (found == Delivered()) == (status in {200, 400})
 
 
 class TestItems:

@@ -61,7 +61,7 @@ def read_error(status: int, code: str, message: str) -> Outcome:
     elif status in {401, 403} or code.startswith("AccessDenied"):
         mend = "allow these credentials logs:PutLogEvents on log_group (and with `create: true` to create)"
     else:
-        mend = "check log_group, region and endpoint_url"
+        return Hold(f"{reason}: check log_group, region and endpoint_url", blame_of(status))
     return Hold(f"{reason}: {mend}")
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+
+import zstandard
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class CloudServer:
         """How the next requests are answered, one after another, without taking anything; None: as usual."""
         self.fault: Answer | None = None
         """How all are answered once the script is at its end."""
+        self.judge: Callable[[bytes], Answer | None] | None = None
+        """How a request is answered, by its unpacked body, where nothing is planted; None: as usual."""
         self.requests = 0
         self.arrivals: list[float] = []
         """Seconds of the monotonic clock, when each request came."""
@@ -78,6 +83,8 @@ class CloudServer:
             self.requests += 1
             self.arrivals.append(time.monotonic())
             planted = self.script.popleft() if self.script else self.fault
+        if planted is None and self.judge is not None:
+            planted = self.judge(_unpacked(body, headers.get("content-encoding", "")))
         if planted is not None:
             return planted
         try:
@@ -184,6 +191,12 @@ class _Handler(BaseHTTPRequestHandler):
         # One write: two would wait for the client's delayed acknowledgement.
         body = b"" if self.command == "HEAD" else answer.body
         self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+
+
+def _unpacked(body: bytes, encoding: str) -> bytes:
+    if encoding == "zstd":
+        return zstandard.ZstdDecompressor().decompressobj().decompress(body)
+    return gzip.decompress(body) if encoding == "gzip" else body
 
 
 def dumped(value: Any) -> bytes:

@@ -36,6 +36,7 @@ SILENT = Fault("no answer", "retried", way="silent")
 WRONG_NAME = Fault("certificate of another name", "held")
 UNAUTHORIZED = Fault("401, credential refused", "held", status=401)
 FORBIDDEN = Fault("403, no permission", "held", status=403)
+PROXY_AUTH = Fault("407, a proxy wants credentials", "held", status=407)
 TIMED_OUT = Fault("408", "retried", status=408)
 TOO_LARGE = Fault("413, request too large", "split", status=413)
 TOO_MANY = Fault("429", "retried", status=429)
@@ -44,6 +45,9 @@ BROKEN = Fault("500", "retried", status=500)
 UNAVAILABLE = Fault("503", "retried", status=503)
 GARBAGE = Fault("garbage as a success", "retried", status=200)
 ONE_REFUSED = Fault("one record refused", "dead-lettered")
+ONE_IN_OTHER_WORDS = Fault("its request refused in unknown words", "dead-lettered", status=400)
+ONE_BREAKS_IT = Fault("its request breaks the service", "dead-lettered", status=500)
+ALL_REFUSED = Fault("every record refused, none ever taken", "held", status=400)
 SOME_BUSY = Fault("some records not taken now", "retried")
 NO_ROOM = Fault("no room left", "held")
 
@@ -56,6 +60,7 @@ FAULTS = (
     WRONG_NAME,
     UNAUTHORIZED,
     FORBIDDEN,
+    PROXY_AUTH,
     TIMED_OUT,
     TOO_LARGE,
     TOO_MANY,
@@ -64,9 +69,14 @@ FAULTS = (
     UNAVAILABLE,
     GARBAGE,
     ONE_REFUSED,
+    ONE_IN_OTHER_WORDS,
+    ONE_BREAKS_IT,
+    ALL_REFUSED,
     SOME_BUSY,
     NO_ROOM,
 )
+POISONED = (ONE_REFUSED, ONE_IN_OTHER_WORDS, ONE_BREAKS_IT)
+"""Where one record is at fault."""
 NETWORK = (REFUSED, CUT, UNANSWERED, SLOW, SILENT, WRONG_NAME)
 ANSWERS = (TIMED_OUT, TOO_LARGE, TOO_MANY, TOLD_TO_WAIT, BROKEN, UNAVAILABLE, GARBAGE)
 

@@ -19,11 +19,15 @@ from tests.servers.proxy import Proxy
 from tests.servers.tls import ELSEWHERE, Authority
 from tests.sinks.cloud_support import Engine
 from tests.sinks.conformance.faults import (
+    ALL_REFUSED,
     ANSWERS,
     FORBIDDEN,
     GARBAGE,
     NO_ROOM,
+    ONE_BREAKS_IT,
+    ONE_IN_OTHER_WORDS,
     ONE_REFUSED,
+    PROXY_AUTH,
     SOME_BUSY,
     TOLD_TO_WAIT,
     TOO_LARGE,
@@ -39,6 +43,8 @@ TOLD_SECONDS = 1
 """What Retry-After asks for."""
 MANY = 6
 """Records that meet a fault."""
+MORE = 25
+"""Records that are refused one by one: more than the engine takes for the records' own fault."""
 SMALL = 20_000
 """Bytes of a request, where the limit is set by the test."""
 POISON = "poison"
@@ -182,7 +188,9 @@ class Site:
 
     def batch(self, fault: Fault) -> list[bytes]:
         """Return the records that meet the fault."""
-        made = [self.record(number) for number in range(1, MANY + 1)]
+        made = [self.record(number) for number in range(1, (MORE if fault is ALL_REFUSED else MANY) + 1)]
+        if fault in {ONE_IN_OTHER_WORDS, ONE_BREAKS_IT}:
+            made[2] = self.record(3, message=POISON)
         if fault is ONE_REFUSED:
             made[2] = self.poison(3)
         return made
@@ -288,6 +296,10 @@ class HttpSite(Site):
         """Answer all requests like this; None: as usual."""
         self.server.fault = answer
 
+    def judge(self, answer: Answer) -> None:
+        """Answer like this to each request that has the record at fault in it."""
+        self.server.judge = lambda body: answer if POISON.encode() in body else None
+
     def echo(self, status: int) -> None:
         """Answer everything with what was sent, as an error of whatever service it may be."""
 
@@ -305,8 +317,10 @@ class HttpSite(Site):
             setattr(self.server, name, value)
         elif fault in {TOO_LARGE, TOLD_TO_WAIT}:
             self.plant(self.answer(fault))
-        elif fault in {FORBIDDEN, GARBAGE, *ANSWERS}:
+        elif fault in {FORBIDDEN, GARBAGE, PROXY_AUTH, ALL_REFUSED, *ANSWERS}:
             self.answer_all(self.answer(fault))
+        elif fault in {ONE_IN_OTHER_WORDS, ONE_BREAKS_IT}:
+            self.judge(Answer(fault.status, b"<html>a page of a proxy</html>", HTML))
         elif fault is ONE_REFUSED:
             self.refuse_poison()
         elif fault is SOME_BUSY:
@@ -318,7 +332,7 @@ class HttpSite(Site):
         """Make it well again."""
         if fault is UNAUTHORIZED:
             setattr(self.server, self.lost_key[0], self._kept)
-        elif fault in {FORBIDDEN, *ANSWERS}:
+        elif fault in {FORBIDDEN, PROXY_AUTH, ALL_REFUSED, *ANSWERS}:
             self.answer_all(None)
         elif fault.way or fault is WRONG_NAME:
             super().end(fault)

@@ -16,11 +16,15 @@ from tests.servers.kafka import Kafka, forbidden
 from tests.sinks import test_kafka
 from tests.sinks.cloud_support import PATIENCE_SECONDS, Engine
 from tests.sinks.conformance.faults import (
+    ALL_REFUSED,
     ANSWERS,
     FORBIDDEN,
     GARBAGE,
     NO_ROOM,
+    ONE_BREAKS_IT,
+    ONE_IN_OTHER_WORDS,
     ONE_REFUSED,
+    PROXY_AUTH,
     REFUSED,
     SOME_BUSY,
     TOO_LARGE,
@@ -28,7 +32,7 @@ from tests.sinks.conformance.faults import (
     WRONG_NAME,
     Fault,
 )
-from tests.sinks.conformance.site import MANY, TOLD_OTHERWISE, Longest, Sent, Site
+from tests.sinks.conformance.site import MANY, MORE, TOLD_OTHERWISE, Longest, Sent, Site
 
 PASSWORD = "pl4nted-passw0rd"
 BATCH_BYTES = 2000
@@ -50,6 +54,8 @@ class KafkaSite(Site):
             for fault in ANSWERS
             if fault not in {TOO_LARGE, GARBAGE}
         },
+        **dict.fromkeys((ONE_IN_OTHER_WORDS, ONE_BREAKS_IT), "a broker has no words but those of its protocol"),
+        PROXY_AUTH: "no HTTP is on the way",
         SOME_BUSY: "a broker takes a batch of records whole, or not at all",
         NO_ROOM: TOLD_OTHERWISE.replace("500 or 503", "an outage"),
     }
@@ -60,7 +66,7 @@ class KafkaSite(Site):
     def start(self) -> None:
         self.topic = f"conformance-{uuid4().hex[:8]}"
         self.user = f"user-{uuid4().hex[:8]}"
-        config: dict[str, Any] = {"cleanup_policy": "compact"} if self.fault is ONE_REFUSED else {}
+        config: dict[str, Any] = {"cleanup_policy": "compact"} if self.fault in {ONE_REFUSED, ALL_REFUSED} else {}
         if self.fault is TOO_LARGE:
             config["max_message_bytes"] = BATCH_BYTES
         self.real.create_topic(self.topic, **config)
@@ -119,6 +125,8 @@ class KafkaSite(Site):
     def batch(self, fault: Fault) -> list[bytes]:
         if fault is TOO_LARGE:
             return [self.record(number, pad="x" * RECORD_BYTES) for number in range(1, MANY + 1)]
+        if fault is ALL_REFUSED:
+            return [self.poison(number) for number in range(1, MORE + 1)]
         return super().batch(fault)
 
     def begin(self, fault: Fault) -> None:
@@ -132,7 +140,7 @@ class KafkaSite(Site):
             )
         elif fault is GARBAGE:
             self.proxy.fail("garbage")
-        elif fault not in {TOO_LARGE, ONE_REFUSED}:
+        elif fault not in {TOO_LARGE, ONE_REFUSED, ALL_REFUSED}:
             super().begin(fault)
 
     def end(self, fault: Fault) -> None:
@@ -143,5 +151,7 @@ class KafkaSite(Site):
             self._permission.close()
         elif fault is GARBAGE:
             self.proxy.heal()
+        elif fault is ALL_REFUSED:
+            self.real.configure_topic(self.topic, cleanup_policy="delete")
         elif fault not in {TOO_LARGE, ONE_REFUSED}:
             super().end(fault)

@@ -91,6 +91,10 @@ class ElasticsearchSite(HttpSite):
     def answer_all(self, answer: Answer | None) -> None:
         self.server.fault = _fault(answer)
 
+    def judge(self, answer: Answer) -> None:
+        planted = ElasticFault(answer.status, answer.headers, answer.body)
+        self.server.fault = lambda _, request: planted if POISON.encode() in request.body else None
+
     def echo(self, status: int) -> None:
         answer: Any = lambda request: ElasticFault(status, body=repeat(request.headers))  # noqa: E731  a stand-in
         self.server.answer_bulk = answer  # type: ignore[method-assign]

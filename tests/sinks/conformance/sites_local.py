@@ -15,12 +15,14 @@ from sinks.file import File
 from sinks.settings import CommonDestination
 from tests.sinks.cloud_support import Engine
 from tests.sinks.conformance.faults import (
+    ALL_REFUSED,
     ANSWERS,
     CUT,
     FORBIDDEN,
     NETWORK,
     NO_ROOM,
-    ONE_REFUSED,
+    POISONED,
+    PROXY_AUTH,
     SILENT,
     SLOW,
     SOME_BUSY,
@@ -37,7 +39,8 @@ _LOCAL = {
     **dict.fromkeys(NETWORK, "there is no network on the way"),
     **dict.fromkeys(ANSWERS, "there is nobody who answers"),
     UNAUTHORIZED: "there is nobody to log in to",
-    ONE_REFUSED: "whatever a record holds is written",
+    **dict.fromkeys((*POISONED, ALL_REFUSED), "whatever a record holds is written"),
+    PROXY_AUTH: "there is no network on the way",
     SOME_BUSY: WHOLE,
 }
 

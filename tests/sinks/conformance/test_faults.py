@@ -19,8 +19,10 @@ from tests.servers.tls import Authority
 from tests.sinks.cloud_support import Engine, engine
 from tests.sinks.conformance import matrix
 from tests.sinks.conformance.faults import (
+    ALL_REFUSED,
     FAULTS,
     ONE_REFUSED,
+    POISONED,
     SILENT,
     SLOW,
     SOME_BUSY,
@@ -31,13 +33,15 @@ from tests.sinks.conformance.faults import (
     Word,
     read,
 )
-from tests.sinks.conformance.site import MANY, TOLD_SECONDS, HttpSite, Site
+from tests.sinks.conformance.site import MANY, MORE, TOLD_SECONDS, HttpSite, Site
 from tests.sinks.conformance.sites import SITES, each_site
 
-AT_ONCE = {TOO_LARGE, TOLD_TO_WAIT, ONE_REFUSED, SOME_BUSY, SLOW}
+AT_ONCE = {TOO_LARGE, TOLD_TO_WAIT, *POISONED, SOME_BUSY, SLOW}
 """Faults that are over by themselves."""
 AT_A_TIME = 6
 SHORT_SECONDS = 0.25
+_ENOUGH = 4 * MORE
+"""Requests by which every record was tried alone, and after that again."""
 SOON_SECONDS = 0.02
 ENDS: Word = "ends the flow"
 ONCE = re.findall(
@@ -118,7 +122,8 @@ def weathered(site: Site, fault: Fault, folder: Path) -> Outcome:
     settings, batch = site.settings(), site.batch(fault)
     with engine(settings, folder, flush_interval=SOON_SECONDS) as run:
         site.opened(run)
-        run.deliver(site.record(0))
+        if fault is not ALL_REFUSED:
+            run.deliver(site.record(0))
         before, told, arrived = run.delivery.stats.retries, len(run.told), len(site.arrivals())
         site.begin(fault)
         run.write(*batch)
@@ -159,9 +164,10 @@ def _begun_again(site: Site, fault: Fault, run: Engine, batch: list[bytes]) -> O
 def _whole(site: Site, fault: Fault, dead: list[int]) -> int:
     """Check that every record is there but the one at fault; return how often one is there at most."""
     found = Counter(map(site.number, site.taken()))
-    refused = [3] if fault is ONE_REFUSED else []
-    assert dead == (list(range(1, MANY + 1)) if refused and site.unnamed else refused)
-    assert found.keys() == {*range(MANY + 1)} - {*refused}
+    refused = [3] if fault in POISONED else []
+    assert dead == (list(range(1, MANY + 1)) if fault is ONE_REFUSED and site.unnamed else refused)
+    expected = range(1, MORE + 1) if fault is ALL_REFUSED else range(MANY + 1)
+    assert found.keys() == {*expected} - {*refused}
     assert site.violations() == []
     most = max(found.values())
     assert most == 1 or site.kind not in ONCE
@@ -169,6 +175,9 @@ def _whole(site: Site, fault: Fault, dead: list[int]) -> int:
 
 
 def _met(site: Site, run: Engine, fault: Fault, before: int) -> Any:
+    if fault is ALL_REFUSED:
+        # Twenty have to be refused alone before it is known.
+        return run.delivery.status()["issue"] and run.delivery.stats.requests > _ENOUGH
     if site.words.get(fault, fault.word) == "held":
         return run.delivery.status()["issue"]
     # Where the destination itself waits or repeats, the engine need not learn of it.

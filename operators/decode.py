@@ -87,9 +87,7 @@ class Decoder:
         if not batch.values:
             return
         if not self._decode_all(batch, batch.values):
-            bare = [value.removeprefix(MARK) for value in batch.values]
-            if bare == batch.values or not self._decode_all(batch, bare):
-                self._decode_each(batch, bare)
+            self._decode_odd(batch)
         if self._identity is None:
             return
         digests = (batch.digests or digests_of(batch.values)) if self._identified else []
@@ -123,6 +121,16 @@ class Decoder:
         if values is not batch.values:
             batch.values, batch.size = values, sum(map(len, values))
         return True
+
+    def _decode_odd(self, batch: Batch) -> None:
+        """Decode a batch in which something is no plain record: without byte order marks, else record by record."""
+        bare = [value.removeprefix(MARK) for value in batch.values]
+        if bare != batch.values:
+            # Nobody can tell later what was read.
+            batch.digests = batch.digests or digests_of(batch.values)
+            if self._decode_all(batch, bare):
+                return
+        self._decode_each(batch, bare)
 
     def _decode_each(self, batch: Batch, bare: list[bytes]) -> None:
         """Decode record by record, keeping what is valid.

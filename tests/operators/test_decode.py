@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from logweir.batch import Batch, ReadAt
 from operators.decode import Decoder
 from operators.formats import FORMATS, LOGWEIR, configured
+from operators.identity import digests_of
 from operators.projection import Projection
 
 FIELDS = [
@@ -143,6 +144,17 @@ class TestVerdicts:
         assert [value for value in batch.values if value not in others] == [GOOD] * 3
         assert batch.size == sum(map(len, batch.values))
         assert [each.value for each in batch.account.rejected] == [each for each in others if each == b"no record"]
+
+    @pytest.mark.parametrize("rules", [False, True], ids=["no rules", "rules"])
+    def test_a_byte_order_mark_is_part_of_what_was_read(self, rules: bool) -> None:
+        """The identity is of the bytes as they were read, whatever has been taken away before it is asked for."""
+        values = [b"\xef\xbb\xbf" + GOOD, b"no record", GOOD]
+        batch = Batch("logs", 2, list(values), range(3))
+        if rules:
+            Decoder(Projection(["level"], LOGWEIR, identified=False), final=False)(batch)
+        Decoder(Projection(FIELDS, LOGWEIR), identified=True)(batch)
+        assert batch.values == [GOOD, GOOD]
+        assert batch.identities == [f"1-{digest}" for digest in digests_of([values[0], values[2]])]
 
     def test_half_of_a_surrogate_pair_reads_as_no_character(self) -> None:
         """Rules and destinations get text that can be written; the bytes of the record stay as they are."""

@@ -10,7 +10,7 @@ from flows.config import Flow
 from flows.sources.base import SourceContext
 from flows.sources.kafka import Kafka
 from flows.sources.kafka_consumer import consumer_settings
-from flows.sources.kafka_reader import KafkaSource
+from flows.sources.kafka_source import KafkaSource
 from logweir.batch import Batch
 from logweir.events import Events
 from operators.decode import Decoder

@@ -57,6 +57,15 @@ def forget_unfinished(store: Path) -> int:
     return forgotten
 
 
+def recorded_keys(store: Path, step: str) -> set[str]:
+    """Return the keys of a step of which a state is recorded."""
+    keys: set[str] = set()
+    for path in _files(store):
+        with closing(_open(path)) as database:
+            keys.update(key for (key,) in database.execute("SELECT state_key FROM snaps WHERE step_id = ?", (step,)))
+    return keys
+
+
 def forget_gone(store: Path, steps: Sequence[str], gone: Callable[[Iterable[str]], Collection[str]], most: int) -> int:
     """Throw away what was recorded of a source's partitions that are gone, but for some; return of how many.
 

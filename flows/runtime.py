@@ -17,7 +17,7 @@ from flows.limiting import Place
 from flows.ordering import InOrder
 from flows.orders import Prepare
 from flows.plan import Plan
-from flows.recovery_store import forget_gone
+from flows.recovery_store import forget_gone, recorded_keys
 from flows.sampling import SamplerSet
 from flows.seats import Seating
 from flows.sources.alignment import STEP, Alignment
@@ -88,7 +88,14 @@ class Runtime:
         self.deliveries: dict[str, dict[int, Delivery]] = {name: {} for name in self.destinations}
         self._stop_by: float | None = None
         self.context = SourceContext(
-            events=events, room=self._room, taken=self._taken, restart=restart, group=assignment.group
+            events=events,
+            room=self._room,
+            taken=self._taken,
+            restart=restart,
+            group=assignment.group,
+            recovery=assignment.recovery,
+            recorded=partial(recorded_keys, assignment.recovery, f"{self.dataflow}.source"),
+            passed_over=partial(_writes, flow),
         )
         self.context.alignment = self.alignment = Alignment(
             events, flow.source.max_ahead, self._source_partitions, assignment.worker
@@ -265,6 +272,8 @@ class Runtime:
                 "partitions": [delivery.status() for delivery in running],
                 "health": self._health[name].to_dict(),
                 "lag": self.source.lag(),
+                "lag_seconds": self.source.lag_seconds(),
+                "source_issues": self.source.issues(),
                 "in_flight_bytes": self._flights[name].bytes,
                 "buffer_utilisation": round(self._flights[name].bytes / self._flights[name].limit, 4),
             }
@@ -317,6 +326,13 @@ class Runtime:
     def _taken(self, count: int) -> None:
         for flight in self._flights.values():
             flight.add(count)
+
+
+def _writes(flow: Flow, topic: str) -> bool:
+    """Tell whether a flow writes to a topic itself: its dead letters, or what a destination of it gets."""
+    prefix = flow.dead_letter.topic_prefix
+    dead = prefix is not None and topic in {f"{prefix}{name}" for name in flow.outlets}
+    return dead or any(getattr(each, "topic", None) == topic for each in flow.destinations.values())
 
 
 def _in_flight(flow: Flow, settings: DeliverySettings) -> int:

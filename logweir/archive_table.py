@@ -102,16 +102,17 @@ def directory(retention: str, day: date) -> str:
     return f"retention={retention}/date={day.isoformat()}"
 
 
-def application(flow: str, topic: str, partition: int, generation: int = 0) -> str:
+def application(flow: str, log: str, partition: int, generation: int = 0) -> str:
     """Return the id of the transactions of a topic-partition.
 
     Args:
         flow: The flow's name.
-        topic: The topic.
+        log: The name of the log whose offsets these are. Earlier versions wrote the topic's name, which another log
+            may have had before.
         partition: The partition's number.
-        generation: How often the topic was deleted and made anew, so that its offsets began again.
+        generation: Earlier versions counted by it how often the topic was deleted and made anew.
     """
-    place = f"{flow}/{topic}/{partition}"
+    place = f"{flow}/{log}/{partition}"
     return f"{place}#{generation}" if generation else place
 
 

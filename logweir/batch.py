@@ -112,7 +112,7 @@ class Batch:
     __slots__ = (
         "_written",
         "account",
-        "anew",
+        "adopted",
         "digests",
         "identities",
         "ids",
@@ -161,8 +161,8 @@ class Batch:
         """The level of each; filled by the final decode where the destination reads levels."""
         self.limiters: list[int] = []
         """Which limiters are to be asked about each, as bits; empty where there are none."""
-        self.anew = False
-        """The topic was deleted and made anew: its offsets have begun again with this batch."""
+        self.adopted = False
+        """The log's name was not recorded when the flow began to read it: earlier positions in it have none."""
         self.lane = f"{topic}-{partition}"
         """Names where the records have an order: the source's partition. Of files a path, whatever file has it now."""
         self.low = 0.0
@@ -228,7 +228,7 @@ class Batch:
         self.records, self.times, self.levels = of(batch.records), of(batch.times), of(batch.levels)
         self.ids, self.limiters = of(batch.ids), of(batch.limiters)
         self.digests, self.identities = of(batch.digests), of(batch.identities)
-        self.anew, self.turn, self.lane, self.log = batch.anew, batch.turn, batch.lane, batch.log
+        self.adopted, self.turn, self.lane, self.log = batch.adopted, batch.turn, batch.lane, batch.log
         self.low = batch.low
         return self
 

@@ -109,7 +109,7 @@ def _joined(batch: Batch, parts: Sequence[Batch]) -> Batch:
         account,
         batch.origin,
     )
-    joined.anew, joined.turn, joined.lane, joined.log = batch.anew, batch.turn, batch.lane, batch.log
+    joined.adopted, joined.turn, joined.lane, joined.log = batch.adopted, batch.turn, batch.lane, batch.log
     joined.join_columns(first, second)
     return joined
 

@@ -119,22 +119,18 @@ class ArchiveDestination:
         self._flow = flow
         self._columns = columns
         self._exact = exact
-        self._anew: dict[tuple[str, int], int] = {}
-        """How often this run has met a topic-partition made anew."""
-        self._generations: dict[tuple[str, int], int] = {}
-        """The latest generation of a topic-partition's transactions when this run first wrote to it."""
+        self._earlier: dict[tuple[str, int], int] = {}
+        """The offset up to which earlier versions have written a topic-partition, by the topic's name."""
         self._table: DeltaTable | None = None
         self._tried: _Tried | None = None
 
     def columns(self, batch: Batch) -> Part | None:
         """Return a batch's columns."""
-        place = batch.topic, batch.partition
-        if batch.anew:
-            self._anew[place] = self._anew.get(place, 0) + 1
         if not batch:
             return None
         first, last = batch.offsets[0], batch.offsets[-1]
-        return Part(*place, self._anew.get(place, 0), self._columns.of(batch), first, last + 1)
+        log = batch.log or batch.topic
+        return Part(batch.topic, batch.partition, log, batch.adopted, self._columns.of(batch), first, last + 1)
 
     def commit(self, parts: Sequence[Part]) -> tuple[Outcome, int]:
         """Add what of it the table doesn't have."""
@@ -146,8 +142,12 @@ class ArchiveDestination:
                 time.sleep(random.random() * _CONFLICT_SECONDS)
             try:
                 table = self._current()
-                applications = [self._application(table, part) for part in parts]
-                found = {each: table.transaction_version(each) or 0 for each in applications if each is not None}
+                applications = list(map(self._application, parts))
+                found = {
+                    name: max(table.transaction_version(name) or 0, self._written_earlier(table, part))
+                    for name, part in zip(applications, parts, strict=True)
+                    if name is not None
+                }
             except Exception as error:  # noqa: BLE001  whatever deltalake or boto3 raises is an outcome, told in words
                 return self._failed(error), 0
             tried = self._tried
@@ -211,19 +211,24 @@ class ArchiveDestination:
         options = self._store.options()
         return {**options, **PATIENCE} if options else {}
 
-    def _application(self, table: DeltaTable, part: Part) -> str | None:
+    def _application(self, part: Part) -> str | None:
         """Return the id of a part's transactions; None where its records can't be told from others."""
-        if not self._exact or part.partition < 0:
-            return None
+        return application(self._flow, part.log, part.partition) if self._exact and part.partition >= 0 else None
+
+    def _written_earlier(self, table: DeltaTable, part: Part) -> int:
+        """Return the offset up to which earlier versions have written the log, whose name they didn't know."""
+        if not part.adopted:
+            return 0
         place = part.topic, part.partition
-        if place not in self._generations:
-            numbers = count()
-            self._generations[place] = next(
-                number
-                for number in numbers
-                if table.transaction_version(application(self._flow, *place, number + 1)) is None
-            )
-        return application(self._flow, *place, self._generations[place] + part.generation)
+        if place not in self._earlier:
+            reached = 0
+            for generation in count():
+                version = table.transaction_version(application(self._flow, *place, generation))
+                if version is None and generation:
+                    break
+                reached = version or 0
+            self._earlier[place] = reached
+        return self._earlier[place]
 
     def _write(self, tried: _Tried) -> None:
         """Write the files, unless that has been done."""

@@ -53,8 +53,10 @@ class Part:
 
     topic: str
     partition: int
-    generation: int
-    """How often this run has met the topic made anew."""
+    log: str
+    """The name of the log whose offsets these are; the topic's where nobody knows it."""
+    adopted: bool
+    """Earlier versions have written of this log, under the topic's name."""
     rows: pa.RecordBatch
     first: int
     """The offset of the first record."""

@@ -194,6 +194,11 @@ class Alignment:
         lane.lacking, lane.given_up = 0.0, False
         self._changed = True
 
+    def give_up(self, lane: Lane) -> None:
+        """Note that a partition can't be read now, so that it holds up no other."""
+        lane.given_up = True
+        self._changed = True
+
     def end(self, lane: Lane) -> None:
         """Note that a partition will never give anything again."""
         lane.ended, lane.front = True, None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -44,6 +45,12 @@ class SourceContext:
     """Asks the supervisor for a graceful restart, such as when a topic has grown."""
     group: str = ""
     """The consumer group of this dataflow."""
+    recovery: Path | None = None
+    """The directory of its recovery store; none where nothing is to be recorded."""
+    recorded: Callable[[], Collection[str]] = frozenset
+    """Gives the partitions whose states are in that store."""
+    passed_over: Callable[[str], bool] = lambda _topic: False
+    """Tells which topics the flow itself writes to, so that no pattern means them."""
     alignment: Alignment = field(init=False)
     """How far each partition has been read, in event time, and which have to wait for others."""
 
@@ -112,6 +119,14 @@ class RecordSource(FixedPartitionedSource[Batch, Any]):
     def lag(self) -> int | None:
         """Return how many records wait behind those that this process has read; None where that can't be told."""
         return None
+
+    def lag_seconds(self) -> float | None:
+        """Return for how long the oldest of those has been waiting at most; None where that can't be told."""
+        return None
+
+    def issues(self) -> list[str]:
+        """Return what of the source can't be read at present, and why, in words."""
+        return []
 
 
 class SourcePartition(StatefulSourcePartition[Batch, Any]):

@@ -66,7 +66,7 @@ class Kafka(SourceSettings):
     def open(self, context: SourceContext) -> RecordSource:
         """Return the source for this flow to run."""
         from flows.sources.kafka_consumer import consumer_settings
-        from flows.sources.kafka_reader import KafkaSource
+        from flows.sources.kafka_source import KafkaSource
 
         start: Any = self.start
         if start not in {"earliest", "latest"}:

@@ -110,7 +110,7 @@ class InStep:
             return True
         now, moment = time.monotonic(), time.time()
         passed, self._asked = min(now - self._asked, _LONGEST_LOOK_SECONDS), now
-        parts = [part for part in list(self._parts.values()) if part.position is not None]
+        parts = [part for part in list(self._parts.values()) if part.readable and part.position is not None]
         try:
             # Those too that have something: they tell whether anything can be read.
             found = self._consumer.offsets_for_times(

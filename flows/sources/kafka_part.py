@@ -11,6 +11,7 @@ from confluent_kafka import Message
 
 from flows.sources.alignment import GRAIN, Lane
 from flows.sources.base import SourceContext, SourcePartition
+from flows.sources.kafka_position import Position, branch
 from logweir.batch import Account, Batch
 from logweir.times import written_seconds
 
@@ -45,11 +46,17 @@ class Reader(Protocol):
         """Move messages into the buffers of their partitions; return how many."""
         ...
 
-    def recorded(self, key: tuple[str, int], offset: int) -> None:
+    def recorded(self, key: tuple[str, int], position: Position) -> None:
         """Note a position whose epoch is recorded."""
 
     def commit(self) -> None:
         """Commit the positions that were noted."""
+
+
+def epoch_of(message: Message) -> int:
+    """Return the epoch of the leader that took a message; negative where the broker doesn't tell."""
+    epoch = message.leader_epoch()
+    return -1 if epoch is None else epoch
 
 
 class Messages:
@@ -59,10 +66,11 @@ class Messages:
         messages: In ascending order.
     """
 
-    __slots__ = ("_messages", "_read_at", "noted")
+    __slots__ = ("_messages", "_read_at", "epoch", "noted")
 
     def __init__(self, messages: list[Message]) -> None:
         self._messages = messages
+        self.epoch = epoch_of(messages[-1]) if messages else -1
         self._read_at = time.time()
         self.noted = True
 
@@ -85,10 +93,12 @@ class Messages:
 class _Waiting:
     """Messages of this partition that are not handed out yet, since other partitions may be too far behind."""
 
-    __slots__ = ("messages", "noted", "size", "written")
+    __slots__ = ("adopted", "log", "messages", "noted", "size", "written")
 
-    def __init__(self, messages: list[Message]) -> None:
+    def __init__(self, messages: list[Message], log: str, *, adopted: bool) -> None:
         self.messages = messages
+        self.log = log
+        self.adopted = adopted
         self.size = sum(map(len, messages))
         origin = Messages(messages)
         self.written = origin.written(messages)
@@ -112,14 +122,32 @@ class KafkaPart(SourcePartition):
         reader: Reader,
         topic: str,
         number: int,
-        position: int | None,
+        place: Position,
         context: SourceContext,
     ) -> None:
         super().__init__(context)
         self._reader = reader
         self.key = (topic, number)
-        self.position = position
+        self.position = place.offset
         """The next offset to read; None until the brokers were asked."""
+        self.log = place.log
+        """Of that offset."""
+        self.epoch = place.epoch
+        """The leader's, of the record before it; negative where that isn't known."""
+        self.adopted = place.adopted
+        """The first position in this log was recorded without the log's name."""
+        self.since = place.since
+        """Where the position isn't known: it is the first that was written then, in epoch milliseconds, or later."""
+        self.gone = False
+        """Its topic doesn't exist any more."""
+        self.readable = True
+        """It exists, and has a leader."""
+        self.issue = ""
+        """Why it can't be read, in words."""
+        self.cut_off = False
+        """The log doesn't hold any more what was read of it last."""
+        self.last_written = 0.0
+        """When the record was written that was read last, in epoch seconds."""
         self.end = -1
         """The offset of the end that was reached last, as the broker told: behind it are no records at that time."""
         self.lane = context.alignment.lane(f"{topic}-{number}")
@@ -129,23 +157,39 @@ class KafkaPart(SourcePartition):
         """They wait for other partitions."""
         self._ready: list[Batch | _Waiting] = []
         self._gaps = 0
+        self._handed_epoch = place.epoch
         self._turns = 0
         self._rare = False
-        self._handed_out = position
-        self._recorded: int | None = None
+        self._handed_out: Position | None = place if place.offset is not None else None
+        self._recorded: Position | None = None
         reader.add(self)
 
     def take(self, messages: list[Message]) -> None:
         """Take in some messages of this partition, in order."""
-        self.position = _OFFSET(messages[-1]) + 1
-        waiting = _Waiting(messages) if self.context.alignment.waits else self._batch(messages)
+        last = messages[-1]
+        self.position, self.epoch = _OFFSET(last) + 1, epoch_of(last)
+        self.last_written = max(0, last.timestamp()[1]) / 1000
+        self.issue = ""
+        waits = self.context.alignment.waits
+        waiting = (
+            _Waiting(messages, self.log, adopted=self.adopted)
+            if waits
+            else self._batch(messages, self.log, adopted=self.adopted)
+        )
         if isinstance(waiting, _Waiting) and self.lane.front is None:
             self.context.alignment.wait(self.lane, waiting.written)
         self._ready.append(waiting)
         self.waiting += waiting.size
         self._reader.buffered += waiting.size
 
-    def _batch(self, messages: list[Message]) -> Batch:
+    def reach(self, offset: int) -> None:
+        """Note an end that was reached: what lies between the last record and it is none, such as an aborted one."""
+        self.end, self.issue = offset, ""
+        if self.position is not None and offset > self.position:
+            # Of what lies between nobody tells the epoch, and the last record's would look like that of a cut log.
+            self.position, self.epoch = offset, -1
+
+    def _batch(self, messages: list[Message], log: str, *, adopted: bool) -> Batch:
         topic, number = self.key
         first, last = _OFFSET(messages[0]), _OFFSET(messages[-1])
         # They ascend, so as many as lie between the first and the last are all of them.
@@ -160,26 +204,36 @@ class KafkaPart(SourcePartition):
             offsets = [offset for offset, value in zip(offsets, values, strict=True) if value is not None]
             messages = [message for message in messages if message.value() is not None]
             values = [value for value in values if value is not None]
-        return Batch(topic, number, values, offsets, account, Messages(messages))
+        batch = Batch(topic, number, values, offsets, account, Messages(messages))
+        batch.log, batch.adopted = log, adopted
+        return batch
 
-    def lose(self, low: int, high: int) -> None:
-        """Go on from `low`, the first offset that exists, because the position doesn't."""
-        topic, number = self.key
+    def lose(self, low: int) -> None:
+        """Go on from the first offset that exists, because those before it were deleted."""
         assert self.position is not None
-        if self.position < low:
-            lost = low - self.position
-            reason = (
-                f"offsets {self.position} to {low - 1} were deleted before they were read: raise the topic's retention"
-            )
-        else:
-            lost = 0
-            # Behind what was read before, which waits with offsets of the old topic.
-            anew = Batch(topic, number, [], [])
-            anew.anew = True
-            self._ready.append(anew)
-            reason = f"offset {self.position} is beyond the end {high}: was the topic made anew? It is read from {low}"
+        lost = low - self.position
+        reason = f"offsets {self.position} to {low - 1} were deleted before they were read: raise the topic's retention"
         self._gaps += lost
-        self.position = low
+        self._go_on(Position(low, self.log, adopted=self.adopted), lost, reason)
+
+    def part_ways(self, offset: int) -> None:
+        """Go on from where the log was cut off, which the position lies beyond."""
+        assert self.position is not None
+        reason = (
+            f"the log was cut off at offset {offset}, and {self.position} would be read next: a leader was elected "
+            f"that lacked its last records. It is read from {offset} on; what was read of the old ones stays delivered"
+        )
+        self.cut_off = False
+        self._go_on(Position(offset, branch(self.log, self.epoch, offset)), 0, reason)
+
+    def begin_anew(self, place: Position, reason: str) -> None:
+        """Go on in another log."""
+        self.gone = self.cut_off = False
+        self._go_on(place, 0, reason)
+
+    def _go_on(self, place: Position, lost: int, reason: str) -> None:
+        self.position, self.log, self.epoch, self.adopted, self.since = place
+        topic, number = self.key
         self.context.events.tell("source.gap", "error", topic=topic, partition=number, lost=lost, reason=reason)
 
     def read(self, room: int) -> list[Batch]:
@@ -209,13 +263,13 @@ class KafkaPart(SourcePartition):
                 return batches
         return super().next_batch()
 
-    def snapshot(self) -> int | None:
-        """Return the next offset to be handed out: what waits in the buffer is read again after a restart."""
+    def snapshot(self) -> dict[str, Any] | None:
+        """Return the next position to be handed out: what waits in the buffer is read again after a restart."""
         # A barrier that outlasts the epoch interval leaves an epoch one turn: then it has to be used.
         self._rare = self._turns <= 1
         self._turns = 0
         self._recorded = self._handed_out
-        return self._handed_out
+        return self._handed_out.to_dict() if self._handed_out is not None else None
 
     def close(self) -> None:
         """Leave the assignment."""
@@ -236,6 +290,8 @@ class KafkaPart(SourcePartition):
             if batch is None:
                 break
             batch.low = low
+            if isinstance(batch.origin, Messages):
+                self._handed_epoch = batch.origin.epoch
             batches.append(batch)
         if batches and low:
             alignment.carry(low)
@@ -247,7 +303,10 @@ class KafkaPart(SourcePartition):
             batches[0].account.gaps += self._gaps
             self._gaps = 0
         first = self._ready[0] if self._ready else None
-        self._handed_out = _OFFSET(first.messages[0]) if isinstance(first, _Waiting) else self.position
+        if isinstance(first, _Waiting):
+            self._handed_out = Position(_OFFSET(first.messages[0]), first.log, self._handed_epoch, first.adopted)
+        elif self.position is not None:
+            self._handed_out = Position(self.position, self.log, self.epoch, self.adopted)
         return batches
 
     def _next(self) -> Batch | None:
@@ -263,7 +322,7 @@ class KafkaPart(SourcePartition):
             if not count:
                 return None
             written = first.written[:count]
-            batch = self._batch(first.cut(count))
+            batch = self._batch(first.cut(count), first.log, adopted=first.adopted)
             if len(batch) == count and isinstance(batch.origin, Messages):
                 batch.written, batch.origin.noted = written, first.noted
             if not first.messages:

@@ -1,9 +1,8 @@
-"""Reading Kafka: one part a topic-partition, one consumer a process, positions kept by the flow.
+"""The one consumer of a process: it shares among its partitions what it polls, and places them where they are read.
 
 librdkafka prefetches into one queue whatever the number of partitions, so memory is bounded by
-`queued.max.messages.kbytes` and one fetch. Where a partition begins: the flow's own recorded position, else the group's
-committed offset, else `start`.
-Offsets are committed to the group once their epoch is recorded, for lag tools and as a second memory.
+`queued.max.messages.kbytes` and one fetch. Offsets are committed to the group once their epoch is recorded, with the
+log's name, for lag tools and as a second memory.
 """
 
 from __future__ import annotations
@@ -11,17 +10,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from itertools import compress
-from typing import Any, Literal
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import TopicMetadata
 
-from flows.sources.base import RecordSource, SourceContext
+from flows.sources.base import SourceContext
 from flows.sources.kafka_align import InStep
-from flows.sources.kafka_consumer import ASK_SECONDS, committed_offsets, first_described
+from flows.sources.kafka_first import FirstPositions
+from flows.sources.kafka_offsets import Key, Offsets
 from flows.sources.kafka_part import KafkaPart
+from flows.sources.kafka_position import Position, branch, to_metadata
+from flows.sources.kafka_topics import ASK_SECONDS, Found, Topic, Topics
 from logweir.errors import SourceError
 from logweir.librdkafka import teller
 
@@ -39,101 +39,19 @@ _FEW = 4
 _REPEAT_SECONDS = 60.0
 # Of a record it is never None, whatever its type says; mapped over a poll it costs no Python frame.
 _PARTITION: Callable[[Any], int] = Message.partition  # type: ignore[assignment]
-
-Start = Literal["earliest", "latest"] | datetime
-
-
-def part_name(topic: str, partition: int) -> str:
-    """Return the name under which a topic-partition's position is recorded."""
-    return f"{topic}[{partition}]"
+_RETRY_SECONDS = 2.0
+"""Before it is tried again to place a partition that could not be placed."""
+_OUT_OF_RANGE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION}  # noqa: SLF001
+_FORBIDDEN = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_TOPIC_OR_PART}
 
 
-class KafkaSource(RecordSource):
-    """Reads topics.
-
-    Args:
-        settings: librdkafka's settings, from `consumer_settings`.
-        topics: Their names.
-        start: Where to begin without any recorded position.
-        context: The flow that runs it.
-        discover_interval: Seconds between looks for new partitions; zero for never.
-    """
-
-    def __init__(
-        self,
-        settings: dict[str, Any],
-        topics: Sequence[str],
-        start: Start,
-        context: SourceContext,
-        *,
-        discover_interval: float = 30.0,
-    ) -> None:
-        self._settings = settings
-        self._topics = list(topics)
-        self._start = start
-        self._context = context
-        self._discover_interval = discover_interval
-        self._reader: _Reader | None = None
-        self._counts: dict[str, int] = {}
-
-    def list_parts(self) -> list[str]:
-        """Return every partition of the topics, as they were when first asked.
-
-        Raises:
-            SourceError: The brokers can't be reached, or a topic doesn't exist.
-        """
-        if not self._counts:
-            reader = self._open()
-            self._counts = reader.partitions(begin=True)
-            if self._discover_interval:
-                threading.Thread(target=self._discover, args=(reader, self._counts), daemon=True).start()
-        return [part_name(topic, partition) for topic, count in self._counts.items() for partition in range(count)]
-
-    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> KafkaPart:
-        """Return one partition, to be read from its recorded position."""
-        del step_id
-        topic, _, number = for_part.removesuffix("]").rpartition("[")
-        return KafkaPart(self._open(), topic, int(number), resume_state, self._context)
-
-    def partitions(self) -> int:
-        """Return how many partitions the topics had when they were first asked for."""
-        self.list_parts()
-        return sum(self._counts.values())
-
-    def lag(self) -> int | None:
-        """Return the records between what is read and the ends of the partitions, as the last fetches told them."""
-        return self._reader.lag() if self._reader is not None else None
-
-    def commit_last(self) -> None:
-        """Commit the positions of the last epoch, once the flow has ended well."""
-        if self._reader is not None:
-            self._reader.commit(wait=True)
-            self._reader.close()
-
-    def _open(self) -> _Reader:
-        if self._reader is None:
-            self._reader = _Reader(self._settings, self._topics, self._start, self._context)
-        return self._reader
-
-    def _discover(self, reader: _Reader, known: dict[str, int]) -> None:
-        """Ask for a graceful restart when a topic has grown: Bytewax lists partitions only at its start."""
-        while not self._context.stopping.wait(self._discover_interval):
-            try:
-                counts = reader.partitions()
-            except SourceError as error:
-                self._context.events.tell("source.error", "warn", reason=str(error))
-                continue
-            if any(count > known[topic] for topic, count in counts.items()):
-                self._context.restart(f"new partitions: {counts}")
-                return
-
-
-class _Reader:
+class Reader:
     """The one consumer of a process, and the buffers of its partitions between a poll and their turn."""
 
-    def __init__(self, settings: dict[str, Any], topics: list[str], start: Start, context: SourceContext) -> None:
-        self._topics = topics
-        self._start = start
+    def __init__(
+        self, settings: dict[str, Any], topics: Sequence[str], first: FirstPositions, context: SourceContext
+    ) -> None:
+        self._first = first
         self._context = context
         self._said = teller(settings)
         self._last_error = ""
@@ -145,85 +63,95 @@ class _Reader:
         try:
             own = {"enable.partition.eof": True, "error_cb": self._on_error, "logger": logger}
             self._consumer = Consumer({**settings, **own})
+            self.topics = Topics(settings, topics, context.passed_over, self._said, self._on_error)
         except KafkaException as error:
             msg = f"source.settings: {self._said(error.args[0])}"
             raise SourceError(msg) from None
-        self._parts: dict[tuple[str, int], KafkaPart] = {}
-        self._in_step = InStep(self._consumer, self._parts, context.alignment)
-        self._read: set[tuple[str, int]] = set()
+        self.offsets = Offsets(self.topics.admin, self._consumer, settings, ASK_SECONDS, self._said)
+        self.parts: dict[Key, KafkaPart] = {}
+        self._in_step = InStep(self._consumer, self.parts, context.alignment)
+        self._read: set[Key] = set()
         """The partitions that were ever assigned: messages of others can't come."""
         self.buffered = 0
         """Bytes that wait in the buffers of all partitions."""
         self._mean_bytes = 1
         """Of a record of the last poll."""
         self._assigned = False
-        self._uncommitted: dict[tuple[str, int], int] = {}
+        self._ever = False
+        """Whether partitions were ever assigned."""
+        self._retry_at = 0.0
+        """When to assign anew, since one could not be placed; zero where all are."""
+        self._changed: dict[str, Topic] = {}
+        """Topics that have another log than before."""
+        self._uncommitted: dict[Key, Position] = {}
         self._lock = threading.Lock()
         self._closed = False
 
-    def partitions(self, *, begin: bool = False) -> dict[str, int]:
-        """Return the number of partitions of each topic.
-
-        Args:
-            begin: Whether nothing is read yet; later, a poll for what librdkafka has to tell might take a record.
+    def begin(self) -> Found:
+        """Return what there is to read, once it is decided and recorded where each part of it begins.
 
         Raises:
-            SourceError: The brokers can't be reached, or a topic doesn't exist.
+            SourceError: The brokers can't be reached.
         """
-        counts: dict[str, int] = {}
-        for topic in self._topics:
-            try:
-                found = first_described(self._consumer, topic, self._is_refused) if begin else self._described(topic)
-            except KafkaException as error:
-                # The callback knows more than the timeout does, such as a refused password.
-                reason = self._last_error or self._said(error.args[0])
-                msg = f"list the partitions of {topic}: {reason}: check source.brokers and source.settings"
-                raise SourceError(msg) from error
-            if found is None:
-                return counts
-            if found.error is not None:
-                said = self._said(found.error)
-                msg = f"topic {topic}: {said}: create it, or check source.topics and what this user may read"
-                raise SourceError(msg)
-            counts[topic] = len(found.partitions)
-        return counts
+        try:
+            self.topics.begin(self._is_refused)
+            found = self.topics.look()
+            self._first.settle(found, self.offsets)
+        except KafkaException as error:
+            raise SourceError(self._reason("list the partitions", error)) from error
+        return found
 
     def _is_refused(self) -> bool:
+        # Nothing is assigned yet, so this takes no record.
+        self._consumer.poll(0)
         return self._refused
 
-    def _described(self, topic: str) -> TopicMetadata | None:
-        """Return what the brokers say of a topic; None once the consumer is closed."""
-        with self._lock:
-            return None if self._closed else self._consumer.list_topics(topic, timeout=ASK_SECONDS).topics[topic]
+    def _reason(self, what: str, error: KafkaException | None = None) -> str:
+        # The callback knows more than the timeout does, such as a refused password.
+        said = self._said(error.args[0]) if error is not None and isinstance(error.args[0], KafkaError) else error
+        return f"{what}: {self._last_error or said}: check source.brokers and source.settings"
 
     def add(self, part: KafkaPart) -> None:
         """Take in a partition; it is assigned with the next poll."""
-        self._parts[part.key] = part
+        self.parts[part.key] = part
         self._assigned = False
 
     def remove(self, part: KafkaPart) -> None:
         """Read no more of a partition."""
-        self._parts.pop(part.key, None)
+        self.parts.pop(part.key, None)
+
+    def changed(self, name: str, topic: Topic) -> None:
+        """Read a topic anew, which has another log than before."""
+        self._changed[name] = topic
+        self._assigned = False
+
+    def assign(self) -> None:
+        """Assign all partitions anew with the next poll."""
+        self._assigned = False
 
     def poll(self, seconds: float = 0.0) -> int:
         """Move what librdkafka has at hand, or gets in some seconds, into the buffers; return how many messages."""
-        if not self._assigned:
+        if not self._assigned or 0 < self._retry_at <= time.monotonic():
             self._assign()
         self._in_step.polled()
         messages = self._consumer.consume(min(POLL_RECORDS, POLL_BYTES // self._mean_bytes + 1), seconds)
         if not messages:
             return 0
         errors = list(map(Message.error, messages))
-        if any(errors):
-            for message, error in zip(messages, errors, strict=True):
-                if error is not None:
-                    self._failed(message, error)
-            messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
-            if not messages:
-                return 0
-        before = self.buffered
-        self._share(messages)
-        self._mean_bytes = max(1, (self.buffered - before) // len(messages))
+        if not any(errors):
+            return self._take(messages)
+        taken = self._take([message for message, error in zip(messages, errors, strict=True) if error is None])
+        # Behind the records before them: an end is one of what was read by then.
+        for message, error in zip(messages, errors, strict=True):
+            if error is not None:
+                self._failed(message, error)
+        return taken
+
+    def _take(self, messages: list[Message]) -> int:
+        if messages:
+            before = self.buffered
+            self._share(messages)
+            self._mean_bytes = max(1, (self.buffered - before) // len(messages))
         return len(messages)
 
     def has_room(self, room: int) -> bool:
@@ -234,10 +162,11 @@ class _Reader:
         """Give each partition its messages."""
         if len(self._read) == 1:
             (key,) = self._read
-            if key in self._parts:
-                self._parts[key].take(messages)
+            if key in self.parts:
+                self.parts[key].take(messages)
             return
-        single = len(self._topics) == 1
+        topics = {topic for topic, _ in self._read}
+        single = len(topics) == 1
         places: list[Any] = list(map(_PARTITION, messages))
         if not single:
             places = list(zip(map(Message.topic, messages), places, strict=True))
@@ -252,7 +181,7 @@ class _Reader:
             for place, message in zip(places, messages, strict=True):
                 split.setdefault(place, []).append(message)
         for place, some in split.items():
-            part = self._parts.get((self._topics[0], place) if single else place)
+            part = self.parts.get((next(iter(topics)), place) if single else place)
             if part is not None:
                 part.take(some)
 
@@ -260,8 +189,14 @@ class _Reader:
         """Commit positions whose epoch is recorded."""
         if not self._uncommitted:
             return
-        offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in self._uncommitted.items()]
+        offsets = [
+            TopicPartition(*key, place.offset, to_metadata(place.log), *([place.epoch] if place.epoch >= 0 else []))
+            for key, place in self._uncommitted.items()
+            if place.offset is not None and key in self.parts and not self.parts[key].gone
+        ]
         self._uncommitted = {}
+        if not offsets:
+            return
         try:
             if wait:
                 self._consumer.commit(offsets=offsets, asynchronous=False)
@@ -272,28 +207,9 @@ class _Reader:
             said = self._said(error.args[0])
             self._context.events.tell("source.error", "warn", reason=f"commit to the group: {said}")
 
-    def recorded(self, key: tuple[str, int], offset: int) -> None:
+    def recorded(self, key: Key, position: Position) -> None:
         """Note a position whose epoch is recorded; the next `commit` takes it along."""
-        self._uncommitted[key] = offset
-
-    def lag(self) -> int | None:
-        """Return how many records wait in the partitions; None while that isn't known of one."""
-        # A look for new partitions may hold the lock for as long as the brokers don't answer.
-        if not self._lock.acquire(blocking=False):
-            return None
-        try:
-            return None if self._closed else self._behind()
-        finally:
-            self._lock.release()
-
-    def _behind(self) -> int | None:
-        total = 0
-        for key, part in list(self._parts.items()):
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(*key), cached=True)
-            if part.position is None or high < 0:
-                return None
-            total += max(0, high - part.position)
-        return total
+        self._uncommitted[key] = position
 
     def close(self) -> None:
         """Leave the brokers."""
@@ -304,75 +220,81 @@ class _Reader:
 
     def _assign(self) -> None:
         """Assign every partition at its position, asking the brokers where there is none."""
-        fresh = [part for part in self._parts.values() if part.position is None]
+        # First: what is to be assigned anew from now on, is.
+        self._assigned, self._retry_at = True, 0.0
         try:
-            if fresh:
-                self._place(fresh)
-            self._close_gaps()
-            self._read |= self._parts.keys()
-            self._consumer.assign(
-                [TopicPartition(*key, part.position) for key, part in self._parts.items() if part.position is not None]
-            )
+            self._begin_changed()
+            parts = [part for part in self.parts.values() if not part.gone]
+            self._place(parts)
+            self._read |= self.parts.keys()
+            self._consumer.assign([_at(part) for part in parts if part.position is not None])
         except KafkaException as error:
-            reason = self._last_error or self._said(error.args[0])
-            msg = f"find the first offsets: {reason}: check source.brokers and source.settings"
-            raise SourceError(msg) from error
-        self._assigned = True
+            reason = self._reason("find the first offsets", error)
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            if not self._ever:
+                raise SourceError(reason) from error
+            self._context.events.tell("source.error", "warn", reason=reason)
+            return
+        self._ever = True
         self._in_step.assigned()
 
-    def _place(self, fresh: list[KafkaPart]) -> None:
-        """Give a first position to partitions that the flow has none recorded of."""
-        committed = committed_offsets(self._consumer, [TopicPartition(*part.key) for part in fresh])
-        known = {part.key[0] for part in self._parts.values() if part.position is not None}
-        known.update(each.topic for each in committed if each.offset >= 0)
-        starts = self._starts(fresh)
-        for part, each in zip(fresh, committed, strict=True):
-            if each.offset >= 0:
-                part.position = each.offset
-            elif part.key[0] in known:
-                # The topic is being read already, so this partition is new: what it holds has never been read.
-                part.position = self._watermarks(part.key)[0]
-            else:
-                part.position = starts[part.key]
+    def _begin_changed(self) -> None:
+        """Begin the topics whose logs are others now."""
+        while self._changed:
+            name, topic = next(iter(self._changed.items()))
+            self._first.settle(Found({name: topic}), self.offsets)
+            for part in self.parts.values():
+                if part.key[0] == name and part.key[1] in topic.partitions:
+                    part.begin_anew(self._first.of(topic, part.key[1]), moved(part.log, part.position, topic.log))
+            del self._changed[name]
 
-    def _starts(self, fresh: list[KafkaPart]) -> dict[tuple[str, int], int]:
-        """Return where `start` lies in each partition."""
-        if isinstance(self._start, datetime):
-            stamp = int(self._start.timestamp() * 1000)
-            asked = [TopicPartition(*part.key, stamp) for part in fresh]
-            found = self._consumer.offsets_for_times(asked, timeout=ASK_SECONDS)
-            return {
-                (each.topic, each.partition): each.offset
-                if each.offset >= 0
-                else self._watermarks((each.topic, each.partition))[1]
-                for each in found
-            }
-        end = self._start == "latest"
-        return {part.key: self._watermarks(part.key)[1 if end else 0] for part in fresh}
+    def _place(self, parts: list[KafkaPart]) -> None:
+        """Give a position to those that have none, or one that there is not any more; count what is lost in between."""
+        readable = {part.key: part for part in parts if part.readable}
+        lows, highs = self.offsets.beginnings(readable), self.offsets.ends(readable)
+        if readable and not lows and not self._ever:
+            raise SourceError(self._reason(f"find the first offsets: {self.offsets.reason}"))
+        for key, part in readable.items():
+            if key not in lows or key not in highs:
+                part.issue = f"{key[0]}[{key[1]}]: its offsets can't be found: {self.offsets.reason}"
+                self._retry_at = time.monotonic() + _RETRY_SECONDS
+                continue
+            if part.position is None:
+                found = self.offsets.since([key], part.since) if part.since else lows
+                part.position = found.get(key)
+            if part.position is not None:
+                self._put_right(part, lows[key], highs[key])
 
-    def _watermarks(self, key: tuple[str, int]) -> tuple[int, int]:
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(*key), timeout=ASK_SECONDS)
-        return low, high
-
-    def _close_gaps(self) -> None:
-        """Move each position that no longer exists to one that does, and count what is lost in between."""
-        for key, part in self._parts.items():
-            low, high = self._watermarks(key)
-            position = part.position
-            if position is not None and not low <= position <= high:
-                part.lose(low, high)
+    def _put_right(self, part: KafkaPart, low: int, high: int) -> None:
+        """Move a position that no longer exists to one that does."""
+        position = part.position
+        assert position is not None
+        if position < low:
+            part.lose(low)
+        elif position > high and part.log.partition("#")[0].endswith(f"/{part.key[0]}"):
+            # These brokers give topics no ids.
+            log = branch(part.log, part.epoch, position)
+            reason = f"offset {position} is beyond the end {high}: was the topic made anew? It is read from {low}"
+            part.begin_anew(Position(low, log), reason)
+        elif position > high or part.cut_off:
+            end = min(position, high)
+            part.part_ways(self.offsets.parting(part.key, part.epoch, low, end) if part.epoch >= 0 else end)
 
     def _failed(self, message: Message, error: KafkaError) -> None:
         """Note what is no record but an error, or the end of a partition. It never moves a position."""
-        key = (message.topic(), message.partition())
-        if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
-            # Assigning anew looks at the watermarks, which tell how much is gone.
+        key = (str(message.topic()), int(message.partition() or 0))
+        part = self.parts.get(key)
+        if part is None:
+            return
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            part.reach(message.offset() or 0)
+        elif error.code() in _OUT_OF_RANGE:
+            # Assigning anew looks at what there is, which tells how much is gone.
+            part.cut_off |= "truncation" in error.str() or error.code() == KafkaError._LOG_TRUNCATION  # noqa: SLF001
             self._assigned = False
-        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-            part = self._parts.get((str(key[0]), int(key[1] or 0)))
-            if part is not None:
-                part.end = message.offset() or 0
         else:
+            if error.code() in _FORBIDDEN:
+                part.issue = f"{key[0]}[{key[1]}]: {self._said(error)}"
             reason = f"{error.name()}: {self._said(error)}"
             self._context.events.tell("source.error", "warn", topic=key[0], partition=key[1], reason=reason)
 
@@ -386,3 +308,19 @@ class _Reader:
         if now - self._told.get(error.name(), -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
             self._told[error.name()] = now
             self._context.events.tell("source.error", "warn", reason=f"{error.name()}: {self._said(error)}")
+
+
+def _at(part: KafkaPart) -> TopicPartition:
+    """Return where to read on. With the epoch, librdkafka asks whether the log was cut off before that offset."""
+    assert part.position is not None
+    if part.epoch < 0:
+        return TopicPartition(*part.key, part.position)
+    return TopicPartition(*part.key, part.position, leader_epoch=part.epoch)
+
+
+def moved(log: str, offset: int | None, present: str) -> str:
+    """Return in words that a position is of no use any more."""
+    return (
+        f"offset {offset} is one of the log {log}, and there is {present} in its place now: the topic was made anew, "
+        "or the brokers are those of another cluster. It is begun anew"
+    )

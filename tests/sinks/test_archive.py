@@ -295,17 +295,32 @@ class TestExactlyOnce:
     def test_a_topic_made_anew(self, tmp_path: Path) -> None:
         """A topic that is deleted and made anew begins again at offset 0, and its records are no repetitions."""
         settings = configured(tmp_path / "a")
-        with writer(settings, tmp_path) as archive:
-            archive.write(numbered(0, 10))
-            sign = archive.batch([])
-            sign.anew = True
-            archive.delivery.write([sign])
-            archive.write(numbered(10, 15))
-            archive.settle()
-        with writer(settings, tmp_path) as archive:
-            archive.deliver(numbered(10, 20))
-            assert archive.delivery.ledger.duplicates == 5
+
+        def deliver(log: str, values: list[bytes]) -> int:
+            with writer(settings, tmp_path) as archive:
+                batch = archive.batch(values)
+                batch.log = log
+                archive.delivery.write([batch])
+                archive.settle()
+                return archive.delivery.ledger.duplicates
+
+        assert deliver("c/old", numbered(0, 10)) == 0
+        assert deliver("c/new", numbered(10, 15)) == 0
+        assert deliver("c/new", numbered(10, 20)) == 5
         assert sorted(map(int, ids(tmp_path / "a"))) == list(range(20))
+
+    def test_what_an_earlier_version_has_written(self, tmp_path: Path) -> None:
+        """It did not know the log's name: its records are no others where the position was recorded by it too."""
+        settings = configured(tmp_path / "a")
+        with writer(settings, tmp_path) as archive:
+            archive.deliver(numbered(0, 10))
+        for log, adopted, duplicates in (("c/t", True, 10), ("c/t", True, 12), ("c/other", False, 0)):
+            with writer(settings, tmp_path) as archive:
+                batch = archive.batch(numbered(0, 12))
+                batch.log, batch.adopted = log, adopted
+                archive.delivery.write([batch])
+                archive.settle()
+                assert archive.delivery.ledger.duplicates == duplicates
 
     def test_two_writers_of_one_partition(self, tmp_path: Path) -> None:
         """Two that write the same partition at once, as when one was thought to be dead, add each record once."""

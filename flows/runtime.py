@@ -126,7 +126,7 @@ class Runtime:
         steps = [f"{self.dataflow}.{step}" for step in ("source", *(f"sample_{name}" for name in self.destinations))]
         forgotten = forget_gone(self.assignment.recovery, steps, self.source.gone, GONE_PARTITIONS)
         if forgotten:
-            reason = f"these files are gone, and {GONE_PARTITIONS} others that are gone were read later"
+            reason = f"these are gone, and {GONE_PARTITIONS} others that are gone were read later"
             self.events.tell("source.forgotten", "info", paths=forgotten, reason=reason)
 
     def decode(self, batch: Batch) -> tuple[Plan, Batch]:

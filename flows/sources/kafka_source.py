@@ -6,7 +6,7 @@ committed offset, of which the same holds; else `start`. See `flows.sources.kafk
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from flows.sources.base import RecordSource, SourceContext, SourcePartition
@@ -64,12 +64,15 @@ class KafkaSource(RecordSource):
         self._watch: Watch | None = None
 
     def list_parts(self) -> list[str]:
-        """Return every partition of the topics, as they were when first asked.
+        """Return every partition of the topics, as they were when first asked, and those that are recorded.
+
+        The engine can't do without one that it has a state of, also when its topic is gone.
 
         Raises:
             SourceError: The brokers can't be reached.
         """
-        return [part_name(*key) for key in self._begun().keys()] or [WAITING]  # noqa: SIM118
+        names = dict.fromkeys(part_name(*key) for key in self._begun().keys())  # noqa: SIM118
+        return [*(names | dict.fromkeys(sorted(self._context.recorded())))] or [WAITING]
 
     def build_part(self, step_id: str, for_part: str, resume_state: int | dict[str, Any] | None) -> SourcePartition:
         """Return one partition, to be read from its recorded position."""
@@ -78,9 +81,9 @@ class KafkaSource(RecordSource):
         found, reader = self._begun(), self._open()
         if self._watch is None:
             self._watch = Watch(reader, found, self._discover_interval, self._context)
-        if key is None:
-            return _Waiting(self._context)
-        topic = found.topics[key[0]]
+        topic = found.topics.get(key[0]) if key is not None else None
+        if key is None or topic is None or key[1] not in topic.partitions:
+            return _Waiting(self._context, resume_state)
         place = Position.of(resume_state)
         if place is None or place.offset is None:
             place = self._first.of(topic, key[1])
@@ -95,7 +98,14 @@ class KafkaSource(RecordSource):
 
     def partitions(self) -> int:
         """Return how many partitions the topics had when they were first asked for."""
-        return len(self.list_parts())
+        return max(1, len(self._begun().keys()))
+
+    def gone(self, partitions: Iterable[str]) -> set[str]:
+        """Return those of some partitions whose topics don't exist, or aren't read any more."""
+        found = self._begun()
+        there = {part_name(*key) for key in found.keys()}  # noqa: SIM118
+        unsure = found.issues.keys() - found.absent
+        return {each for each in partitions if each not in there and each.rpartition("[")[0] not in unsure}
 
     def lag(self) -> int | None:
         """Return the offsets between what is read and the ends of the partitions."""
@@ -139,12 +149,22 @@ class KafkaSource(RecordSource):
 
 
 class _Waiting(SourcePartition):
-    """Gives nothing, until the flow is stopped or there is something to read."""
+    """Gives nothing, until the flow is stopped or there is something to read; keeps what is recorded of it.
+
+    Args:
+        context: The flow.
+        state: What is recorded.
+    """
+
+    def __init__(self, context: SourceContext, state: Any) -> None:
+        super().__init__(context)
+        self._state = state
 
     def read(self, room: int) -> list[Batch]:
         """Have nothing."""
         del room
         return []
 
-    def snapshot(self) -> None:
-        """Keep no state."""
+    def snapshot(self) -> Any:
+        """Return what was recorded: if the topic comes back as it was, it is read on."""
+        return self._state

@@ -124,8 +124,7 @@ class Limiters:
         """Return when the last records of a batch happened, in epoch seconds."""
         if self._timestamp is None or not batch.records:
             return []
-        last = batch.picked([False] * (len(batch) - count) + [True] * min(count, len(batch)))
-        return list(map(float, believed_seconds(last, self._timestamp, self._lateness)))
+        return list(map(float, believed_seconds(batch, self._timestamp, self._lateness, count)))
 
     def settle(self, answer: Question | Sampled) -> Batch | None:
         """Take an answer; return what of the batch passes once it is the last one."""

@@ -36,7 +36,7 @@ def encoded(kind: str, layout: Format, *records: Any) -> list[str]:
     settings = TypeAdapter(load_sink(name)).validate_python({"type": name, **SETTINGS[kind]})
     projection = Projection(settings.fields(), layout)
     batch = Batch("logs", 0, list(map(orjson.dumps, records)), range(len(records)))
-    Decoder(projection)(batch)
+    Decoder(projection, identified=settings.identified)(batch)
     assert not batch.account.rejected
     destination = settings.open(projection.getter, None)
     pieces = destination.encode(Records.of(batch, written=destination.limits.written))
@@ -123,3 +123,20 @@ def test_a_trace_of_zeros_is_no_trace(kind: str, none: str) -> None:
         assert not none or none == "-" or f'"{none}"' not in own.replace('"code":"0"', "")
         assert not any(name in own for name in ("trace_id", "span_id", "traces/", "spanId", "traceId="))
         assert kind != "loki" or '"code":"0"' in own
+
+
+def test_null_in_json_is_the_empty_value_of_the_specification() -> None:
+    """An AnyValue without a member, as the Collector writes it itself: strict readers take it, and no other form."""
+    settings = TypeAdapter(load_sink("otlp")).validate_python({"type": "otlp", **SETTINGS["otlp json"]})
+    projection = Projection(settings.fields(), LOGWEIR)
+    batch = Batch(
+        "logs", 0, [b'{"id":"1","message":"m","a":null,"l":[null,1],"m":{"n":null,"":2},"":null,"_":3}'], range(1)
+    )
+    Decoder(projection)(batch)
+    destination = settings.open(projection.getter, None)
+    body = json.loads(destination.frame(destination.encode(Records.of(batch, written=True))))
+    (record,) = body["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    found = {each["key"]: each["value"] for each in record["attributes"]}
+    assert (found["a"], found["__"], found["m.n"]) == ({}, {}, {})
+    assert found["l"] == {"arrayValue": {"values": [{}, {"intValue": "1"}]}}
+    assert "" not in found

@@ -115,8 +115,10 @@ def state(report: dict[str, Any]) -> tuple[str, float]:
 
 
 def issues(report: dict[str, Any]) -> list[str]:
-    """Return what is wrong with a destination, in words, each once."""
-    return sorted({report["issue"], *(each["health"]["issue"] for each in report["workers"])} - {""})
+    """Return what is wrong with a destination and with what it reads, in words, each once."""
+    workers = report["workers"]
+    source = (issue for each in workers for issue in each.get("source_issues", ()))
+    return sorted({report["issue"], *(each["health"]["issue"] for each in workers), *source} - {""})
 
 
 def lag(report: dict[str, Any]) -> int | None:

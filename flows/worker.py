@@ -27,14 +27,14 @@ from flows import orders
 from flows.joining import wait_for
 from flows.recovery_store import forget_unfinished
 from flows.runtime import Assignment, Runtime
-from logweir.errors import DestinationError, LogweirError, UndeliveredError
+from logweir.errors import DestinationError, LogweirError, NothingToReadError, UndeliveredError
 from logweir.events import Events
 from logweir.memory import give_back
 from logweir.secrecy import Secrets
 
 EXIT_CRASHED = 1
 EXIT_UNUSABLE = 3
-"""A destination can't be used at all: starting again would not help."""
+"""A destination can't be used at all, or there is nothing to read: starting again would not help."""
 EXIT_UNDELIVERED = 4
 """Stopped in time, but not everything could be delivered; it is sent again at the next start."""
 
@@ -258,7 +258,7 @@ def tell(error: BaseException, events: Events) -> int:
         return EXIT_UNDELIVERED
     if cause is not None:
         events.tell("flow.failed", "error", reason=str(cause))
-        return EXIT_UNUSABLE if isinstance(cause, DestinationError) else EXIT_CRASHED
+        return EXIT_UNUSABLE if isinstance(cause, DestinationError | NothingToReadError) else EXIT_CRASHED
     trace = "".join(traceback.format_exception(error))
     events.tell("flow.crashed", "error", reason=f"{type(error).__name__}: {error}", stack=trace)
     return EXIT_CRASHED

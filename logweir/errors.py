@@ -3,6 +3,7 @@
     LogweirError
     ├── ConfigError        the flow file is wrong; carries every finding (exit code 2)
     ├── SourceError        a source can't be read; says which and what would help
+    │   └── NothingToReadError    there is none, and none is waited for: starting again would not help
     ├── DestinationError   a destination can't be used at all; says which setting to fix
     └── UndeliveredError   the flow was stopped with records in flight; they are sent again at the next start
 
@@ -32,6 +33,10 @@ class ConfigError(LogweirError):
 
 class SourceError(LogweirError):
     """A source that can't be read."""
+
+
+class NothingToReadError(SourceError):
+    """There is nothing to read, and nothing that the flow would wait for."""
 
 
 class DestinationError(LogweirError):

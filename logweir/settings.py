@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
@@ -35,6 +36,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return `, did you mean ...?` for the known name that is most like this one, else nothing."""
     matches = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
     return f"; did you mean `{matches[0]}`?" if matches else ""
+
+
+def expand_home(path: str) -> str:
+    """Return a path with the home directory in place of a leading ~ or ~user, as a shell gives it.
+
+    Raises:
+        ValueError: There is no such home directory.
+    """
+    if not path.startswith("~"):
+        return path
+    found = os.path.expanduser(path)  # noqa: PTH111  pathlib would normalise the rest
+    if found == path:
+        msg = f"no home directory is known for {path.partition('/')[0]}; write the whole path, or ./~ for a name with ~"
+        raise ValueError(msg)
+    return found
+
+
+LocalPath = Annotated[str, AfterValidator(expand_home)]
+"""A path on this machine, as a person writes it."""
 
 
 class StrictModel(BaseModel):

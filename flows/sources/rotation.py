@@ -8,12 +8,15 @@ and `app.20261130T100000Z-000001.log`, `app-2026-11-30.log.gz`, `app.1.log`. A s
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, TypedDict
+from typing import IO, Any, NotRequired, TypedDict
 
 from logweir.errors import SourceError
 
@@ -43,6 +46,8 @@ class Position(TypedDict):
     """Its first bytes, as many as were read, 256 at most."""
     generation: int
     """Tells the offsets of this file from those of the files that had or will have its path; 0: not known yet."""
+    modified: NotRequired[int]
+    """When it was written last, in nanoseconds since 1970: later files are read where this one is gone."""
 
 
 def generation(head: bytes, device: int, inode: int) -> int:
@@ -62,20 +67,30 @@ class Text:
         self.path = path
         self.compressed = path.suffix in _COMPRESSED
         """Complete by its nature: nobody appends to it."""
-        self._file = path.open("rb", buffering=0)
-        status = os.fstat(self._file.fileno())
+        # Of a pipe that nobody writes to, the open would never return, and every other file would wait with it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            directory = stat.S_ISDIR(status.st_mode)
+            raise OSError(errno.EISDIR if directory else errno.EINVAL, "is no regular file", str(path))
+        self._file = os.fdopen(descriptor, "rb", buffering=0)
         self.device, self.inode = status.st_dev, status.st_ino
+        self._modified = status.st_mtime_ns
         self._read: Callable[[int], bytes] = _decompressed(path, self._file) if self.compressed else self._file.read
 
     def read(self, size: int) -> bytes:
         """Return the next bytes of the text, nothing at its end.
 
         Raises:
+            OSError: It can't be read now.
             SourceError: It is damaged, or ends too early.
         """
         try:
             return self._read(size) or b""
         except Exception as error:  # each decompressor has exceptions of its own
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             msg = f"{self.path}: read: {error}"
             raise SourceError(msg) from error
 
@@ -103,9 +118,12 @@ class Text:
             return True
         return (status.st_dev, status.st_ino) == (self.device, self.inode)
 
+    @property
     def modified(self) -> int:
-        """Return when it was last written, in nanoseconds."""
-        return os.fstat(self._file.fileno()).st_mtime_ns
+        """Return when it was last written, in nanoseconds, as far as that is known."""
+        with suppress(OSError):
+            self._modified = os.fstat(self._file.fileno()).st_mtime_ns
+        return self._modified
 
     def close(self) -> None:
         """Close the file."""
@@ -113,7 +131,11 @@ class Text:
 
 
 def find(path: Path, position: Position) -> Path | None:
-    """Return where the file of a position is now: at its path, renamed in its directory, copied or compressed."""
+    """Return where the file of a position is now: at its path, renamed in its directory, copied or compressed.
+
+    Raises:
+        OSError: What may be the file can't be read now.
+    """
     entries = [Path(entry.path) for entry in _scan(path.parent) if entry.inode() == position["inode"]]
     if not position["head"]:
         # The inode alone could by now be that of any other file.
@@ -135,17 +157,22 @@ def find_copy(path: Path, position: Position) -> Path | None:
     return None
 
 
-def successor(path: Path, finished: Text, head: bytes) -> Path:
-    """Return what was written after a finished file: the next rotated one, else `path`."""
+def successor(path: Path, finished: Position) -> Path:
+    """Return what was written after a file that is finished or gone: the next rotated one, else `path`.
+
+    Raises:
+        OSError: The directory can't be read now.
+    """
     later = []
     for candidate in rotated(path):
         try:
             status = candidate.stat()
         except OSError:
             continue
-        if status.st_mtime_ns > finished.modified() and status.st_ino != finished.inode:
+        if status.st_mtime_ns > finished.get("modified", 0) and status.st_ino != finished["inode"]:
             later.append((status.st_mtime_ns, candidate))
     # A compressed copy of the finished file itself may be younger than it.
+    head = finished["head"]
     copies = len(head) >= _TELLING_BYTES
     return next((each for _, each in sorted(later) if not (copies and _begins_with(each, head))), path)
 
@@ -211,9 +238,17 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_same_file(candidate: Path, position: Position) -> bool:
+    """Tell whether a file is that of a position, and still holds what was read of it.
+
+    Raises:
+        OSError: Nobody can tell now; it may be the file.
+    """
     try:
+        status = candidate.stat()
+        if (status.st_dev, status.st_ino) != (position["device"], position["inode"]):
+            return False
         text = Text(candidate)
-    except OSError:
+    except FileNotFoundError:
         return False
     try:
         same = (text.device, text.inode) == (position["device"], position["inode"])
@@ -231,7 +266,7 @@ def _begins_with(candidate: Path, head: bytes) -> bool:
     try:
         while len(found) < len(head) and (piece := text.read(len(head) - len(found))):
             found += piece
-    except SourceError:
+    except (SourceError, OSError):
         return False
     finally:
         text.close()

@@ -16,7 +16,7 @@ from bytewax.testing import TestingSink, run_main
 from hypothesis import given
 from hypothesis import strategies as st
 
-import flows.sources.file
+import flows.sources.file_part
 from flows.sources.base import SourcePartition
 from flows.sources.file import File
 from flows.sources.lines import EMPTY_LINE, TOO_LARGE
@@ -63,7 +63,7 @@ def rename(path: Path, age: float, suffix: str = ".1") -> Path:
 @pytest.fixture
 def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave a renamed file at once."""
-    monkeypatch.setattr(flows.sources.file, "ROTATE_WAIT", 0.0)
+    monkeypatch.setattr(flows.sources.file_part, "ROTATE_WAIT", 0.0)
 
 
 def test_reads_a_file_once(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_resumes_anywhere(
     tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From any snapshot the rest follows exactly, whether the file is compressed or not."""
-    monkeypatch.setattr(flows.sources.file, "_CHUNK_BYTES", 700)
+    monkeypatch.setattr(flows.sources.file_part, "_CHUNK_BYTES", 700)
     path = tmp_path / f"app.log{suffix}"
     path.write_bytes(compress(text(range(200))))
     flow = Flow(room=1000)
@@ -124,7 +124,7 @@ def test_follows_whatever_happens(tmp_path_factory: pytest.TempPathFactory, step
     clock = time.time() - 10_000
     path.write_bytes(b"")
     flow = Flow()
-    wait, flows.sources.file.ROTATE_WAIT = flows.sources.file.ROTATE_WAIT, 0.0
+    wait, flows.sources.file_part.ROTATE_WAIT = flows.sources.file_part.ROTATE_WAIT, 0.0
     reader, got, number, rest, rotations = part(path, flow, follow=True), [], 0, b"", 0
     state = reader.snapshot()
     try:
@@ -149,7 +149,7 @@ def test_follows_whatever_happens(tmp_path_factory: pytest.TempPathFactory, step
         assert got == [line(each, about_of(got, each)) for each in range(number)]
         assert not [told for told in flow.told if told["event"] == "source.gap"]
     finally:
-        flows.sources.file.ROTATE_WAIT = wait
+        flows.sources.file_part.ROTATE_WAIT = wait
         reader.close()
         shutil.rmtree(directory)
 

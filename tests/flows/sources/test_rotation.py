@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from logweir_logger import FileOutput, StructuredLogger
 
-import flows.sources.file
+import flows.sources.file_part
 from flows.sources.base import SourcePartition
 from flows.sources.file import File
 from flows.sources.rotation import is_rotated_name, without_rotated
@@ -29,7 +29,7 @@ STAMPS = {
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave a renamed file at once, and close what a test has opened."""
-    monkeypatch.setattr(flows.sources.file, "ROTATE_WAIT", 0.0)
+    monkeypatch.setattr(flows.sources.file_part, "ROTATE_WAIT", 0.0)
     yield
     while _OPEN:
         _OPEN.pop().close()

@@ -31,7 +31,7 @@ from flows.faults import convert, translate
 from flows.sources import SOURCES, load_source
 from flows.sources.base import SourceSettings
 from logweir.errors import ConfigError
-from logweir.settings import StrictModel, Substituted, fault, nearest
+from logweir.settings import LocalPath, StrictModel, Substituted, fault, nearest
 from logweir.units import Bytes, Duration
 from operators.redact_models import RedactSettings
 from operators.rule_models import BaseRule, Condition, Rule, Sampling, routing_rules
@@ -118,7 +118,7 @@ class DeadLetterSettings(StrictModel):
         pattern=r"^[A-Za-z0-9._-]{1,180}$",
         description="With a Kafka source: each goes to the topic of this prefix and the destination's name.",
     )
-    directory: str | None = Field(None, min_length=1, description="A directory with a file for each destination.")
+    directory: LocalPath | None = Field(None, min_length=1, description="A directory with a file for each destination.")
 
     @model_validator(mode="after")
     def _one(self) -> DeadLetterSettings:
@@ -131,7 +131,7 @@ class DeadLetterSettings(StrictModel):
 class RecoverySettings(StrictModel):
     """How a flow resumes after a stop or a crash."""
 
-    directory: str = Field("./recovery", min_length=1, description="Where positions and ledgers are recorded.")
+    directory: LocalPath = Field("./recovery", min_length=1, description="Where positions and ledgers are recorded.")
     interval: Duration = Field(10.0, gt=0, description="How often they are recorded: the length of an epoch.")
 
 

@@ -28,6 +28,7 @@ from pydantic import Field, field_validator, model_validator
 from logweir.archive_table import GRACE_SECONDS, PARTITIONED_BY, application, create_table, open_table
 from logweir.batch import Batch
 from logweir.errors import DestinationError, LogweirError
+from logweir.settings import LocalPath
 from logweir.units import Bytes, Duration
 from sinks.archive_columns import Classes, Columns, Part
 from sinks.archive_files import files
@@ -65,7 +66,7 @@ class ArchiveBatch(BatchSettings):
 class Archive(AwsAccess):
     """Where the archive is, and what goes into it."""
 
-    path: str = Field(min_length=1, description="A directory, or s3://bucket/prefix.")
+    path: LocalPath = Field(min_length=1, description="A directory, or s3://bucket/prefix.")
     takes: Literal["source", "kept"] = Field(
         "source",
         alias="from",

@@ -22,6 +22,7 @@ from typing import Any, Literal, TypedDict
 from pydantic import Field, field_validator
 
 from logweir.errors import DestinationError
+from logweir.settings import LocalPath
 from logweir.units import Bytes, Duration
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records, Retry
 from sinks.file_lock import IN_USE, FileLock
@@ -44,7 +45,7 @@ class File(CommonDestination):
     """A file of NDJSON."""
 
     type: Literal["file"] = Field("file", description="A file of NDJSON, appended.")
-    path: str = Field(
+    path: LocalPath = Field(
         min_length=1,
         description="Where to write; `{partition}` in it becomes the sink partition's number. Directories are created.",
     )

@@ -25,7 +25,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from logweir.json_text import text_of
 from logweir.paths import FieldPath
 from logweir.record import Level
-from logweir.settings import StrictModel
+from logweir.settings import LocalPath, StrictModel
 from logweir.times import rfc3339
 from sinks.address import without_credentials
 from sinks.columns import Columns, are_plain, enclosed, joined
@@ -88,7 +88,7 @@ class Gcp(CommonDestination):
     credentials: GcpCredentials | None = Field(
         None, description="Key of a service account. Without one, credentials_file is used."
     )
-    credentials_file: str | None = Field(
+    credentials_file: LocalPath | None = Field(
         None, description="File of credentials. Without one, the application default credentials are used."
     )
     resource: GcpResource = Field(default_factory=GcpResource, description="The monitored resource.")

@@ -10,11 +10,12 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 
-from flows.sources.rotation import without_file, without_rotated
+from flows.sources.rotation import is_rotated_name, without_file, without_rotated
 
 MOST_ALTERNATIVES = 256
 _TOKENS = re.compile(r"\[!?\]?[^\]]*\]|[{},]")
@@ -102,6 +103,34 @@ def _each_once(paths: Iterable[Path], prefer: Collection[Path] = ()) -> list[Pat
         if identity is not None:
             names.setdefault(identity, path)
     return sorted(names.values())
+
+
+def would_name(path: str, file: str) -> bool:
+    """Tell whether a path names a file, or its rotated ones, also where there is no such file yet."""
+    real = Path(os.path.realpath(file))
+    exact = [Path(os.path.realpath(each)) for each in alternatives(path)] if is_pattern(path) else []
+    exact.append(Path(os.path.realpath(path)))
+    if any(each == real or (each.parent == real.parent and is_rotated_name(real.name, each.name)) for each in exact):
+        return True
+    return is_pattern(path) and any(_fits(real, each) for each in alternatives(path))
+
+
+def _fits(file: Path, pattern: str) -> bool:
+    parts = pattern.split("/")
+    first = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    place = Path(os.path.realpath("/".join(parts[:first]) or ("/" if pattern.startswith("/") else ".")))
+    return file.is_relative_to(place) and _fit(file.relative_to(place).parts, [each for each in parts[first:] if each])
+
+
+def _fit(names: Sequence[str], parts: Sequence[str]) -> bool:
+    if not names or not parts:
+        return not names and all(part == "**" for part in parts)
+    name, part = names[0], parts[0]
+    if part == "**" and _fit(names, parts[1:]):
+        return True
+    if name.startswith(".") and not part.startswith("."):  # wildcards pass over hidden files
+        return False
+    return _fit(names[1:], parts) if part == "**" else fnmatchcase(name, part) and _fit(names[1:], parts[1:])
 
 
 def why_none(path: str) -> str:

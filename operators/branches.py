@@ -26,6 +26,7 @@ from operators.rule_models import (
     SampleRule,
     WhenRule,
 )
+from operators.settled import key_getter
 from operators.values import SCALARS, comparison, key_bytes
 
 Step = Callable[[Any, str | int], int]
@@ -218,7 +219,7 @@ def _hashed(rule: SampleRule, projection: Projection, identify: Identify) -> Bra
     seed = digest(rule.name.encode())
     threshold = math.ceil(rate * 2**64)
     trace_id, none = projection.getter("trace.traceId"), NO_TRACES
-    by = projection.getter(rule.by_fields[0]) if rule.by_fields else None
+    by = key_getter(projection, rule.by_fields[0]) if rule.by_fields else None
 
     def branch(level: str | None, passed: Step, over: Step) -> Step:  # noqa: ARG001
         def step(record: Any, identity: str | int) -> int:

@@ -25,6 +25,7 @@ from operators.rule_models import (
     SampleRule,
     WhenRule,
 )
+from operators.settled import key_getter
 from operators.values import SCALARS
 
 _SHOWN = 80
@@ -205,7 +206,7 @@ def _sample_reason(rule: SampleRule, projection: Projection, record: Any, identi
         share += f" of {_alternatives(rule.sample_levels, 'and')}"
     key, what = None, "".join(rule.by_fields)
     if what:
-        key = projection.getter(what)(record)
+        key = key_getter(projection, what)(record)
     if not isinstance(key, SCALARS):
         trace_id = trace_of(projection.getter("trace.traceId")(record))
         key, what = (identity, "id") if trace_id is None else (trace_id, "trace id")

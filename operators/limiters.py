@@ -23,6 +23,7 @@ from operators.limiter_state import Group
 from operators.projection import Getter, Projection
 from operators.rule_models import BaseRule, LimiterRule, SampleRule
 from operators.sampling import Sampled, Samplers, Samples
+from operators.settled import key_getter
 from operators.summaries import Summary
 from operators.watermark import Standing
 
@@ -92,7 +93,7 @@ class Limiters:
         """Whether one of them counts by the records' own time."""
         self._timestamp: Getter | None = projection.getter("timestamp") if self.timed else None
         self._by = {
-            number: [projection.getter(path) for path in rule.by_fields] for number, rule in self.limiters.items()
+            number: [key_getter(projection, path) for path in rule.by_fields] for number, rule in self.limiters.items()
         }
         self._samplers = Samplers(self.samplers, projection)
         self._held: dict[int, _Held] = {}

@@ -25,6 +25,7 @@ from operators.limiter_keys import keys_of
 from operators.limiter_state import Group
 from operators.projection import Projection
 from operators.rule_models import SAMPLING_MEMBER, SampleRule
+from operators.settled import key_getter
 from operators.values import key_bytes
 
 
@@ -91,7 +92,7 @@ class Samplers:
             self._timestamp = projection.getter("timestamp")
             self._trace_id = projection.getter("trace.traceId")
             self._own = projection.getter(SAMPLING_MEMBER)
-        self._by = {number: [projection.getter(path) for path in rule.by_fields] for number, rule in rules.items()}
+        self._by = {number: [key_getter(projection, path) for path in rule.by_fields] for number, rule in rules.items()}
         self._seeds = {number: xxhash.xxh3_64_intdigest(rule.name.encode()) for number, rule in rules.items()}
 
     def ask(self, batch: Batch) -> list[Asked]:

@@ -6,8 +6,31 @@ from collections.abc import Sequence
 from typing import Any
 
 from logweir.batch import Account
-from logweir.record import UNKNOWN_LEVEL, Level, LevelTable, says_no_level
-from operators.projection import Projection
+from logweir.record import LEVELS, UNKNOWN_LEVEL, Level, LevelTable, says_no_level
+from operators.projection import Getter, Projection
+
+_NAMES = dict(zip(LEVELS, LEVELS, strict=True))
+"""The name of a level as a text of its own, which knows no record."""
+
+
+def key_getter(projection: Projection, path: str) -> Getter:
+    """Return the function that reads a field as a key: of a level that is known its name, however it is spelt.
+
+    Args:
+        projection: Reads the field.
+        path: The field.
+    """
+    get = projection.getter(path)
+    if path != "level":
+        return get
+    table = LevelTable(projection.layout.levels)
+
+    def read(record: Any) -> Any:
+        value = get(record)
+        level = table[value]
+        return value if level is None else _NAMES[level]
+
+    return read
 
 
 class Levels:

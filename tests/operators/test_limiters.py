@@ -80,6 +80,18 @@ def test_values_come_back(value: Any) -> None:
     assert values_of(joint, 2) == ([] if len(str(value)) == LONGEST_KEY else [value, "x"])
 
 
+@pytest.mark.parametrize("by", ["level", ["level", "context.service"]])
+def test_a_level_is_one_key_however_it_is_spelt(by: Any) -> None:
+    """Loggers of one service spell levels in their own ways, and all share one budget; what is none stays as it is."""
+    asking = Asking({"type": "rate", "max_per_second": 1, "by": by})
+    spellings = ["warn", "WARNING", "W", 40, 4, "[warn]", "warn+1"]
+    records = [{"level": each, "context": {"service": "s"}} for each in [*spellings, "odd", 99, None]]
+    keys = [asking.ask(record).groups[0].keys[0] for record in records]
+    assert len(set(keys[: len(spellings)])) == 1
+    assert values_of(keys[0], 2)[0] == "warn"
+    assert len(set(keys)) == 4
+
+
 def test_long_keys_are_bounded() -> None:
     """Of long values a hash is kept, and a missing field is a value too."""
     long, longer, missing = ONE.keys("a" * 65, "a" * 100_000, None)

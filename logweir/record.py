@@ -103,6 +103,10 @@ class Level(str):
         level.number, level.text = number, text
         return level
 
+    def __getnewargs__(self) -> tuple[str, int, str]:  # type: ignore[override]  # str's own are of text alone
+        """Return what a copy in another process is made of."""
+        return str(self), self.number, self.text
+
 
 class LevelTable(dict[Any, Level | None]):
     """Maps a level as it stands in a record to one of `LEVELS`, or to None where it is none of them.

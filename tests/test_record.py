@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
+import pickle
 import string
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,6 +68,15 @@ def test_opentelemetry_has_numbers_of_its_own() -> None:
     ]
     assert table[0] is None
     assert table[25, "ERROR"] is None
+
+
+def test_a_level_crosses_processes() -> None:
+    """A batch may be pickled between workers; a level is the same there, and is text to whoever asks for no more."""
+    level = LevelTable()["WARNING"]
+    assert level is not None
+    copy = pickle.loads(pickle.dumps(level))
+    assert (copy, copy.number, copy.text, type(str(copy))) == ("warn", 13, "WARNING", str)
+    assert json.dumps(copy) == orjson.dumps(copy).decode() == '"warn"'
 
 
 @given(st.text(st.sampled_from(string.printable + "\x1béİ"), max_size=30) | st.integers() | st.floats() | st.none())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -90,6 +91,41 @@ class TestOutcomes:
             delivery.barrier()
         assert stored(opensearch, index) == 100
         assert (delivery.ledger.delivered, delivery.ledger.duplicates) == (200, 100)
+
+    def test_every_time_that_is_read_is_a_date_there(
+        self, opensearch: OpenSearch, index: str, deliver: Deliver, tmp_path: Path
+    ) -> None:
+        """Whatever form a record has it in, `@timestamp` is one that a node's date takes; what is none is when it came.
+
+        Half of a surrogate pair goes through as well.
+        """
+        times = {
+            b'"2026-11-30 10:00:00,123"': "2026-11-30T10:00:00.123Z",
+            b'"2026-11-30 10:00:00"': "2026-11-30T10:00:00Z",
+            b'"2026-12-31T23:59:60Z"': "2027-01-01T00:00:00Z",
+            b'""': "2026-09-21T14:13:20Z",
+            b'"30/Nov/2026:10:00:00 +0000"': "2026-11-30T10:00:00Z",
+            b'"1796040000.123"': "2026-11-30T12:00:00.123Z",
+            b"1796040000123456789": "2026-11-30T12:00:00.123456789Z",
+            b"0": "2026-09-21T14:13:20Z",
+            b'"soon"': "2026-09-21T14:13:20Z",
+            b"null": "2026-09-21T14:13:20Z",
+        }
+        fields = {"@timestamp": {"type": "date"}, "timestamp": {"type": "keyword"}}
+        opensearch.request("PUT", f"/{index}", {"mappings": {"properties": fields}})
+        delivery = deliver(opensearch, index)
+        values = [b'{"id":"%d","timestamp":%b,"m":"\\ud83d"}' % (number, each) for number, each in enumerate(times)]
+        batch = decoded(values)
+        assert batch.account.notices == {"timestamp can't be read": 1}
+        delivery.write([batch])
+        delivery.barrier()
+        assert dead(tmp_path) == []
+        assert stored(opensearch, index) == len(times)
+        asked = {"size": 100, "docvalue_fields": [{"field": "@timestamp", "format": "epoch_millis"}]}
+        hits = opensearch.request("POST", f"/{index}/_search", asked)["hits"]["hits"]
+        found = {hit["_source"]["id"]: int(hit["fields"]["@timestamp"][0]) for hit in hits}
+        expected = [int(datetime.fromisoformat(time).timestamp() * 1000) for time in times.values()]
+        assert [found[str(number)] for number in range(len(times))] == expected
 
     def test_a_mapping_error_costs_only_its_document(
         self, opensearch: OpenSearch, index: str, deliver: Deliver, tmp_path: Path

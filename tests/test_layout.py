@@ -74,6 +74,9 @@ def test_every_setting_is_described(model: type[BaseModel]) -> None:
             {
                 "alignment",
                 "base",
+                "file_part",
+                "file_paths",
+                "file_watch",
                 "kafka_align",
                 "kafka_consumer",
                 "kafka_first",

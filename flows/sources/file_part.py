@@ -26,6 +26,9 @@ _MISSING_WAIT = 5.0
 _REPEAT_SECONDS = 60.0
 """How often it is told that a file can't be read."""
 
+GIVE_UP_SECONDS = 600.0
+"""After so long a file that can't be read and is no longer at the path is left out: what came after it can be had."""
+
 _REMEDIES = {
     errno.EACCES: "let logweir's user read it",
     errno.EPERM: "let logweir's user read it",
@@ -68,6 +71,8 @@ class FilePartition(SourcePartition):
         """Why the file can't be read now; empty where it can."""
         self._told, self._told_at = "", -_REPEAT_SECONDS
         """What was told last of that, and when, on the monotonic clock."""
+        self._failing: float | None = None
+        """Since when reading has failed, on the monotonic clock."""
         self._unresumed = position is not None
         """Whether the file of the position has not been looked for yet, or could not be."""
         self._done = False
@@ -115,6 +120,7 @@ class FilePartition(SourcePartition):
             offset=self._lines.position,
             head=self._head,
             generation=self._lines.partition,
+            place=self._text.place,
             modified=self._text.modified,
         )
 
@@ -195,7 +201,7 @@ class FilePartition(SourcePartition):
             # What follows in a damaged file can't be had by anybody; what precedes it, and other files, can.
             self._gap(f"{error}; the rest of this file is lost", "error")
             return b""
-        self.issue = ""
+        self.issue, self._failing = "", None
         return chunk
 
     def _take(self, chunk: bytes, batches: list[Batch]) -> None:
@@ -302,6 +308,25 @@ class FilePartition(SourcePartition):
         if self.issue != self._told or now - self._told_at >= _REPEAT_SECONDS:
             self._told, self._told_at = self.issue, now
             self.context.events.tell("source.error", "error", path=str(self._path), reason=self.issue)
+        self._failing = self._failing or now
+        if self._position is not None and now - self._failing >= GIVE_UP_SECONDS and not self._is_at_path():
+            self._leave(self._position)
+
+    def _is_at_path(self) -> bool:
+        """Tell whether the file of the position is at the path still, or may be."""
+        assert self._position is not None
+        try:
+            status = self._path.stat()
+        except OSError:
+            return True
+        return (status.st_dev, status.st_ino) == (self._position["device"], self._position["inode"])
+
+    def _leave(self, position: Position) -> None:
+        """Go on with what came after a file that can't be read."""
+        self._gap(f"{self.issue}; what it holds after byte {position['offset']} is left out", "error")
+        self._position, self._unresumed, self._failing, self.issue = None, False, None, ""
+        with suppress(OSError):  # told when it is read
+            self._enter(successor(self._path, position))
 
     def _missing(self) -> None:
         """Tell, once, that there is no file."""

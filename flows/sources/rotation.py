@@ -3,7 +3,8 @@
 A file is known by its inode, and by its first bytes once it was copied or compressed. Rotated files are those beside
 `path` that carry its name and a number or a date, behind it or before its extension: `app.log.1`, `app.log-20261124.gz`
 and `app.20261130T100000Z-000001.log`, `app-2026-11-30.log.gz`, `app.1.log`. A short number behind a dash, as in
-`app-1.log`, is the name of another log as often as not, so it is taken for one.
+`app-1.log`, is the name of another log as often as not, so it is taken for one. Rotated files may also lie in a
+directory beside `path` that is named by a date, or `old`, `archive`, `rotated` or `backup`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ _STAMPED = re.compile(
 """A name with a date or a number before its extension."""
 
 
+_ASIDE = re.compile(r"\d\d|\d{4}|\d{4}-?\d\d(-?\d\d)?[\dT:_.Z+-]*|old|archived?|archives|rotated|backups?")
+"""The name of a directory that holds rotated files of what is beside it."""
+_DEEPEST = 3
+"""2026/11/30 are three directories."""
+
+
 class Position(TypedDict):
     """Where a reader stands: the snapshot of a file's partition."""
 
@@ -46,6 +53,8 @@ class Position(TypedDict):
     """Its first bytes, as many as were read, 256 at most."""
     generation: int
     """Tells the offsets of this file from those of the files that had or will have its path; 0: not known yet."""
+    place: NotRequired[str]
+    """Where it was without symbolic links: such a link may lead to the next file meanwhile."""
     modified: NotRequired[int]
     """When it was written last, in nanoseconds since 1970: later files are read where this one is gone."""
 
@@ -77,6 +86,8 @@ class Text:
         self._file = os.fdopen(descriptor, "rb", buffering=0)
         self.device, self.inode = status.st_dev, status.st_ino
         self._modified = status.st_mtime_ns
+        self.place = os.path.realpath(path)
+        """Without symbolic links."""
         self._read: Callable[[int], bytes] = _decompressed(path, self._file) if self.compressed else self._file.read
 
     def read(self, size: int) -> bytes:
@@ -136,11 +147,12 @@ def find(path: Path, position: Position) -> Path | None:
     Raises:
         OSError: What may be the file can't be read now.
     """
-    entries = [Path(entry.path) for entry in _scan(path.parent) if entry.inode() == position["inode"]]
+    entries = [Path(entry.path) for entry in _around(path.parent) if entry.inode() == position["inode"]]
     if not position["head"]:
         # The inode alone could by now be that of any other file.
         entries = [entry for entry in rotated(path) if entry in entries]
-    for candidate in (path, *entries):
+    place = [Path(position["place"])] if "place" in position else []
+    for candidate in (path, *place, *entries):
         if _is_same_file(candidate, position):
             return candidate
     return find_copy(path, position)
@@ -163,18 +175,31 @@ def successor(path: Path, finished: Position) -> Path:
     Raises:
         OSError: The directory can't be read now.
     """
-    later = []
+    beside = []
     for candidate in rotated(path):
         try:
             status = candidate.stat()
         except OSError:
             continue
-        if status.st_mtime_ns > finished.get("modified", 0) and status.st_ino != finished["inode"]:
-            later.append((status.st_mtime_ns, candidate))
+        beside.append((status.st_mtime_ns, _turn(candidate.name, path.name), candidate, status.st_ino))
+    modified, inode, head = finished.get("modified", 0), finished["inode"], finished["head"]
+    # Several files may be written in one tick of the file system's clock; then their names tell which was first.
+    turn = next((turn for _, turn, _, number in beside if number == inode), None)
+    later = sorted(
+        (written, order, candidate)
+        for written, order, candidate, number in beside
+        if number != inode and (written > modified or (turn is not None and (written, order) > (modified, turn)))
+    )
     # A compressed copy of the finished file itself may be younger than it.
-    head = finished["head"]
     copies = len(head) >= _TELLING_BYTES
-    return next((each for _, each in sorted(later) if not (copies and _begins_with(each, head))), path)
+    return next((each for _, _, each in later if not (copies and _begins_with(each, head))), path)
+
+
+def _turn(name: str, base: str) -> tuple[int, ...]:
+    """Return what sorts the names of rotated files: by their stamps, and of plain numbers the highest first."""
+    start = next((index for index, pair in enumerate(zip(name, base, strict=False)) if len(set(pair)) > 1), len(base))
+    numbers = [int(each) for each in re.findall(r"\d+", name[start:])]
+    return (-numbers[0],) if len(numbers) == 1 and numbers[0] < 1000 else tuple(numbers)  # noqa: PLR2004  .log.999
 
 
 def is_rotated_name(name: str, base: str) -> bool:
@@ -187,7 +212,7 @@ def is_rotated_name(name: str, base: str) -> bool:
 
 def rotated(path: Path) -> list[Path]:
     """Return the rotated files of `path`, each once, also while one is being compressed."""
-    found = [Path(entry.path) for entry in _scan(path.parent) if is_rotated_name(entry.name, path.name)]
+    found = [Path(entry.path) for entry in _around(path.parent) if _is_rotated_entry(entry, path)]
     names = set(found)
     return sorted(each for each in found if each.suffix not in _COMPRESSED or each.with_suffix("") not in names)
 
@@ -196,43 +221,69 @@ def without_rotated(paths: Iterable[Path], others: Iterable[Path] = ()) -> list[
     """Return the paths that are not rotated files of another one of them, or of others that were there before."""
     known = sorted(set(paths))
     names = {str(path) for path in (*known, *others)}
-    return [path for path in known if not _is_rotated(str(path), names)]
+    return [path for path in known if not _is_rotated(path, names)]
 
 
 def without_file(paths: Iterable[Path]) -> list[Path]:
     """Return the paths that have no file and no rotated one."""
-    names: dict[Path, list[str]] = {}
+    around: dict[Path, list[os.DirEntry[str]]] = {}
     found = []
     for path in paths:
         if os.path.exists(path):  # noqa: PTH110  no error where nobody may look
             continue
-        if path.parent not in names:
-            names[path.parent] = [entry.name for entry in _scan(path.parent)]
-        if not any(is_rotated_name(each, path.name) for each in names[path.parent]):
+        if path.parent not in around:
+            around[path.parent] = _around(path.parent)
+        if not any(_is_rotated_entry(entry, path) for entry in around[path.parent]):
             found.append(path)
     return found
 
 
-def _is_rotated(path: str, names: set[str]) -> bool:
-    directory, name = os.path.split(path)
-    found = _STAMPED.fullmatch(name)
-    if found is not None and os.path.join(directory, found["stem"] + found["extension"]) in names:  # noqa: PTH118  text
-        return True
-    cuts = (match.start() for match in _SUFFIX_START.finditer(path))
-    return any(path[:cut] in names and _ROTATED.fullmatch(path[cut:]) for cut in cuts)
+def _is_rotated_entry(entry: os.DirEntry[str], path: Path) -> bool:
+    if entry.name == path.name:
+        return os.path.dirname(entry.path) != str(path.parent)  # noqa: PTH120  text
+    return is_rotated_name(entry.name, path.name)
 
 
-def _scan(directory: Path) -> list[os.DirEntry[str]]:
+def _is_rotated(path: Path, names: set[str]) -> bool:
+    name = path.name
+    stamped = _STAMPED.fullmatch(name)
+    bases = [] if stamped is None else [stamped["stem"] + stamped["extension"]]
+    cuts = [match.start() for match in _SUFFIX_START.finditer(name)]
+    bases += [name[:cut] for cut in cuts if _ROTATED.fullmatch(name[cut:])]
+    place = path.parent
+    for _ in range(_DEEPEST + 1):
+        if any(str(place / base) in names for base in bases if base):
+            return True
+        if not _ASIDE.fullmatch(place.name):
+            return False
+        place = place.parent
+        if str(place / name) in names:
+            return True
+    return False
+
+
+def _around(directory: Path, deepest: int = _DEEPEST) -> list[os.DirEntry[str]]:
+    """Return the files of a directory, and those of the directories in it that hold what was rotated."""
+    found = []
+    for entry in _entries(directory):
+        if _is(entry.is_file):
+            found.append(entry)
+        elif deepest and _ASIDE.fullmatch(entry.name) and not entry.is_symlink() and _is(entry.is_dir):
+            found += _around(Path(entry.path), deepest - 1)
+    return found
+
+
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(directory) as entries:
-            return [entry for entry in entries if _is_file(entry)]
+            return list(entries)
     except OSError:  # gone, or not to be listed
         return []
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
+def _is(kind: Callable[[], bool]) -> bool:
     try:
-        return entry.is_file()
+        return kind()
     except OSError:  # a link in a circle, a mount that is away
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,9 @@ STAMPS = {
     "own logger": "app.20261130T10000{0}Z-00000{0}.log",
     "date": "app-2026-11-30T10-00-0{0}.000.log",
     "number": "app.{0}.log",
+    "directory of a day": "2026-11-3{0}/app.log",
+    "directories of a day": "2026/11/3{0}/app.log",
+    "olddir": "old/app.log.2026113{0}",
 }
 
 
@@ -67,7 +71,9 @@ def rotate(path: Path, name: str, age: float) -> None:
     """Rename a file that was written some seconds ago."""
     when = time.time() - age
     os.utime(path, (when, when))
-    path.rename(path.with_name(name))
+    target = path.parent / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path.rename(target)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +109,10 @@ def test_dated_files_without_another_are_read() -> None:
     assert without_rotated(paths) == paths
 
 
-@pytest.mark.parametrize("style", ["suffix", "own logger", "date", "number"])
-@pytest.mark.parametrize("pattern", ["app.log", "*.log"])
+@pytest.mark.parametrize(
+    "style", ["suffix", "own logger", "date", "number", "directory of a day", "directories of a day", "olddir"]
+)
+@pytest.mark.parametrize("pattern", ["app.log", "*.log", "**/*.log*"])
 def test_each_record_once(tmp_path: Path, style: str, pattern: str) -> None:
     """Through rotations, while it runs and while it is stopped, each record is read once and none is left out."""
     path, names = tmp_path / "app.log", STAMPS[style]
@@ -156,7 +164,118 @@ def test_the_projects_own_logger(tmp_path: Path, pattern: str) -> None:
     assert len(got) == len(set(got)) == 201
 
 
+@pytest.mark.parametrize("style", ["suffix", "own logger", "number", "olddir"])
+def test_files_of_one_tick(tmp_path: Path, style: str) -> None:
+    """Files that a fast writer finished within one tick of the file system's clock are all read, in their order."""
+    path = tmp_path / "app.log"
+    write(path, *lines(0, 2))
+    parts = opened(str(path))
+    got = read(parts)
+    when = time.time_ns() - 10**10
+    for turn in range(1, 5):
+        write(path, *lines(10 * turn, 10 * turn + 2))
+        os.utime(path, ns=(when, when))
+        # Of plain numbers the newest file has the lowest.
+        target = tmp_path / STAMPS[style].format(5 - turn if style in {"suffix", "number"} else turn)
+        target.parent.mkdir(exist_ok=True)
+        path.rename(target)
+    write(path, *lines(90, 92))
+    got += read(parts)
+    assert got == [*lines(0, 2), *(line for turn in (1, 2, 3, 4, 9) for line in lines(10 * turn, 10 * turn + 2))]
+
+
+@pytest.mark.parametrize("style", ["suffix", "own logger", "date", "directory of a day"])
+def test_the_file_of_the_position_is_gone(tmp_path: Path, style: str) -> None:
+    """Where the file that was being read was deleted while logweir was stopped, the rotated ones after it are read."""
+    path = tmp_path / "app.log"
+    write(path, *lines(0, 2))
+    parts = opened(str(path))
+    got = read(parts)
+    state = {name: part.snapshot() for name, part in parts.items()}
+    for turn in range(1, 5):
+        write(path, *lines(10 * turn, 10 * turn + 2))
+        rotate(path, STAMPS[style].format(turn), -turn)
+    write(path, *lines(90, 92))
+    (tmp_path / STAMPS[style].format(1)).unlink()
+    flow = Flow()
+    got += read(opened(str(path), state, flow))
+    assert got == [*lines(0, 2), *(line for turn in (2, 3, 4, 9) for line in lines(10 * turn, 10 * turn + 2))]
+    assert [told["event"] for told in flow.told] == ["source.gap"]
+
+
+def test_a_link_that_leads_on(tmp_path: Path) -> None:
+    """A link that leads to the next day's directory while logweir is stopped loses nothing of the last day."""
+    for day in ("day-a", "day-b"):
+        (tmp_path / day).mkdir()
+    (tmp_path / "current").symlink_to("day-a")
+    path = tmp_path / "current" / "app.log"
+    write(path, *lines(0, 2))
+    parts = opened(str(path))
+    got = read(parts)
+    state = {name: part.snapshot() for name, part in parts.items()}
+    write(path, *lines(2, 4))
+    (tmp_path / "current").unlink()
+    (tmp_path / "current").symlink_to("day-b")
+    write(path, *lines(4, 6))
+    flow = Flow()
+    got += read(opened(str(path), state, flow))
+    assert got == lines(0, 6)
+    assert flow.told == []
+
+
 class TestUnreadable:
+    def test_a_disk_that_fails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file that opens and gives EIO is told and tried again; once it is away from the path the next is read."""
+        path = tmp_path / "b.log"
+        path.symlink_to("/proc/self/mem")  # its first page is mapped by no process
+        flow = Flow()
+        source = File.model_validate({"type": "file", "path": str(path), "follow": True}).open(flow.context)
+        part = source.build_part("s", str(path), None)
+        _OPEN.append(part)
+        monkeypatch.setattr(flows.sources.file_part, "GIVE_UP_SECONDS", 0.0)
+        for _ in range(3):
+            assert drain(part) == ([], False)
+        assert [(told["event"], told["path"]) for told in flow.told] == [("source.error", str(path))]
+        (issue,) = source.issues()
+        assert "Input/output error" in issue
+        path.unlink()
+        write(path, *lines(0, 2))
+        assert read({"": part}) + read({"": part}) == lines(0, 2)
+        assert [told["event"] for told in flow.told] == ["source.error", "source.gap"]
+        assert source.issues() == []
+
+    def test_a_disk_that_fails_without_follow(self, tmp_path: Path) -> None:
+        """Read once, what can't be read is a gap, and the other files are read."""
+        path = tmp_path / "a.log"
+        path.symlink_to("/proc/self/mem")
+        write(tmp_path / "b.log", *lines(0, 2))
+        flow = Flow()
+        source = File.model_validate({"type": "file", "path": f"{tmp_path}/*.log"}).open(flow.context)
+        parts = {name: source.build_part("s", name, None) for name in source.list_parts()}
+        _OPEN.extend(parts.values())
+        assert sorted(parts) == [str(path), str(tmp_path / "b.log")]
+        assert read(parts) == lines(0, 2)
+        assert [(told["event"], told["path"]) for told in flow.told] == [("source.gap", str(path))]
+
+    def test_a_directory_that_vanishes(self, tmp_path: Path) -> None:
+        """What was read of the others goes on; once the directory is back its file is read."""
+        good, bad = tmp_path / "a" / "x.log", tmp_path / "b" / "x.log"
+        for each in (good, bad):
+            each.parent.mkdir()
+        write(good, *lines(0, 2))
+        write(bad, *lines(2, 4))
+        parts = opened(f"{tmp_path}/*/x.log")
+        shutil.rmtree(bad.parent)
+        write(good, *lines(4, 6))
+        assert read(parts) == [*lines(0, 2), *lines(4, 6), *lines(2, 4)]
+        bad.parent.mkdir()
+        write(bad, *lines(6, 8))
+        for _ in range(3):
+            found = read(parts)
+            if found:
+                break
+        assert found == lines(6, 8)
+
     def test_what_can_be_read_is_read(self, tmp_path: Path) -> None:
         """A path that can't be opened is told, and tried again; the others go on, and it is read once it may be."""
         good, bad = tmp_path / "a.log", tmp_path / "b.log"

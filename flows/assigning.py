@@ -12,7 +12,6 @@ from flows.config import Flow
 from flows.plan import limiters_of
 from flows.runtime import Assignment
 from flows.seats import Seating, remember, remembered
-from flows.sources.kafka import Kafka
 from flows.takeover import Tell, damage_of, take_over
 from logweir.errors import LogweirError
 
@@ -34,8 +33,7 @@ def planned(flow: Flow, names: Sequence[str], workers: int) -> Assignment:
     """Return what the workers of one dataflow are told, as far as that doesn't stand in its recovery store."""
     isolated = flow.isolation == "destination"
     label = names[0] if isolated else recovery_store.ALL
-    source = flow.source
-    group = source.group if isinstance(source, Kafka) else flow.name
+    group = flow.group
     return Assignment(
         flow=flow,
         destinations=tuple(names),

@@ -119,9 +119,19 @@ def check(flow: Path, *, connect: bool, as_json: bool) -> None:
 
         _keep(model)
         answers = ask_all(model)
-    _report(loaded, warnings(loaded), answers, as_json=as_json)
+    _report(loaded, [*warnings(loaded), *_doubtful(loaded)], answers, as_json=as_json)
     if answers and any(each.status != "connected" for each in answers):
         sys.exit(1)
+
+
+def _doubtful(loaded: LoadedFlow) -> list[Finding]:
+    """Return what librdkafka refuses on this machine; it is asked only where it is configured."""
+    parts = (loaded.flow.source, *loaded.flow.destinations.values())
+    if not any(getattr(each, "type", "") == "kafka" and getattr(each, "settings", None) for each in parts):
+        return []
+    from flows.check_kafka import doubtful_settings
+
+    return doubtful_settings(loaded.document, loaded.flow)
 
 
 def _report(

@@ -216,6 +216,11 @@ class Flow(StrictModel):
         return [] if name == ARCHIVE and archive is not None and archive.takes_all else self.rules
 
     @property
+    def group(self) -> str:
+        """The consumer group of a Kafka source."""
+        return getattr(self.source, "group", None) or self.name
+
+    @property
     def enabled(self) -> dict[str, CommonDestination]:
         """The destinations that are delivered to."""
         return {name: each for name, each in self.destinations.items() if each.enabled}
@@ -302,4 +307,16 @@ def build(document: Document) -> tuple[Flow | None, list[Finding]]:
             findings += translate(document, error)
         break
     findings += contradictions(document)
+    if flow is not None:
+        findings += _refused_settings(document, flow)
     return flow, sorted(set(findings), key=lambda finding: (finding.mark, finding.path, finding.message))
+
+
+def _refused_settings(document: Document, flow: Flow) -> list[Finding]:
+    """Return a finding for each of librdkafka's settings that it refuses; it is imported only where there are some."""
+    kafka = [each for each in (flow.source, *flow.destinations.values()) if getattr(each, "type", "") == "kafka"]
+    if not any(getattr(each, "settings", None) for each in kafka):
+        return []
+    from flows.check_kafka import refused_settings
+
+    return refused_settings(document, flow)

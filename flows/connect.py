@@ -49,7 +49,7 @@ def connect(flow: Flow) -> list[Answer]:
     """Ask all at once; return the answers, the source's first. Nothing is read or sent, and nothing made stays."""
     asks: list[Callable[[], Answer]] = []
     if isinstance(flow.source, Kafka):
-        asks.append(partial(_ask_source, flow, flow.source.group))
+        asks.append(partial(_ask_source, flow, flow.group))
     asks += [partial(_ask, flow, name, settings) for name, settings in flow.outlets.items()]
     with ThreadPoolExecutor(max_workers=len(asks)) as pool:
         return list(pool.map(lambda ask: ask(), asks))
@@ -89,7 +89,9 @@ def _ask(flow: Flow, name: str, settings: DeliverySettings) -> Answer:
 def _ask_source(flow: Flow, group: str) -> Answer:
     context = SourceContext(events=Events(), room=lambda: 0, taken=lambda _count: None, group=group)
     try:
-        found = len(flow.source.open(context).list_parts())
+        source = flow.source.open(context)
+        source.list_parts()
     except LogweirError as error:
         return Answer(SOURCE, "kafka", "error", None, str(error))
-    return Answer(SOURCE, "kafka", "connected", None, "" if found else "its topics have no partitions")
+    issues = source.issues()
+    return Answer(SOURCE, "kafka", "error" if issues else "connected", None, "; ".join(issues))

@@ -16,6 +16,18 @@ READ_BYTES = 1_000_000
 """Of the records of one reading, about."""
 
 
+def reads(topics: Collection[str], topic: str) -> bool:
+    """Tell whether a topic is among those that a flow reads: by its name, or by a pattern, which begins with `^`."""
+    if topic in topics:
+        return True
+    patterns = [each for each in topics if each.startswith("^")]
+    if not patterns:
+        return False
+    import re2
+
+    return any(re2.search(each, topic) for each in patterns)
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Which letters are to be sent again."""
@@ -28,7 +40,7 @@ class Wanted:
 
     def is_ours(self, destination: str, topic: str) -> bool:
         """Tell whether a letter belongs to this flow's destination."""
-        return destination == self.destination and (not self.topics or topic in self.topics)
+        return destination == self.destination and (not self.topics or reads(self.topics, topic))
 
     def is_chosen(self, cause: str) -> bool:
         """Tell whether letters of this cause were asked for."""

@@ -92,6 +92,11 @@ class ReportCollector:
             of(lambda one: one["buffer_utilisation"]),
         )
         yield "lag_records", "Records in the topics that were not read yet.", of(lambda one: one["lag"])
+        yield (
+            "lag_seconds",
+            "For how long the oldest record has been waiting that was not read yet, at most.",
+            of(lambda one: one["lag_seconds"]),
+        )
         yield "uptime_seconds", "Seconds since its workers have started.", of(lambda one: one["uptime"])
         flushed = {
             key: max((part["last_flush"] for part in one["partitions"]), default=0) for key, one in report.items()

@@ -28,6 +28,7 @@ from sinks.destination import REDRIVE_PARTITION
 from sinks.flight import Flight
 from sinks.table_delivery import deliver_to
 
+_GROUP = "logweir"
 _READ_RECORDS = 500
 _SETTLED_RECORDS = 50_000
 """The place is recorded at the latest after so many: the attempts of each are remembered until then."""
@@ -242,7 +243,8 @@ def _open(flow: Flow, name: str, causes: Iterable[str], events: Events, *, claim
     from flows.dead_letter_topic import LetterTopic
 
     assert isinstance(source, Kafka)
-    topic, group = f"{dead_letter.topic_prefix}{name}", f"{source.group}.redrive.{name}"
+    # The name of earlier versions where none is set, or all that was redriven would be redriven again.
+    topic, group = f"{dead_letter.topic_prefix}{name}", f"{source.group or _GROUP}.redrive.{name}"
     return LetterTopic(source.librdkafka(), topic, group, wanted, events, claim=claim)
 
 

@@ -65,7 +65,7 @@ def destination(report: dict[str, Any]) -> dict[str, Any]:
         notices.update(part["notices"])
     return {
         "type": report["type"],
-        "healthy": status == "connected",
+        "healthy": status == "connected" and not of_source(report),
         "status": status,
         "since": rfc3339(since),
         "issues": issues(report),
@@ -93,6 +93,7 @@ def destination(report: dict[str, Any]) -> dict[str, Any]:
         "buffer_utilisation": max((each["buffer_utilisation"] for each in workers), default=0.0),
         "circuit": worst((part["circuit"] for part in parts), ("closed", "half-open", "open")),
         "lag": lag(report),
+        "lag_seconds": lag_seconds(report),
         "dropped": dict(ledger.dropped),
         "dead_lettered": dict(ledger.dead_lettered),
         "duplicates": ledger.duplicates,
@@ -116,9 +117,13 @@ def state(report: dict[str, Any]) -> tuple[str, float]:
 
 def issues(report: dict[str, Any]) -> list[str]:
     """Return what is wrong with a destination and with what it reads, in words, each once."""
-    workers = report["workers"]
-    source = (issue for each in workers for issue in each.get("source_issues", ()))
-    return sorted({report["issue"], *(each["health"]["issue"] for each in workers), *source} - {""})
+    own = {report["issue"], *(each["health"]["issue"] for each in report["workers"])} - {""}
+    return sorted(own | of_source(report))
+
+
+def of_source(report: dict[str, Any]) -> set[str]:
+    """Return what of the source its workers can't read, in words."""
+    return {issue for each in report["workers"] for issue in each.get("source_issues", ())}
 
 
 def lag(report: dict[str, Any]) -> int | None:
@@ -126,6 +131,13 @@ def lag(report: dict[str, Any]) -> int | None:
     lags: list[int | None] = [each["lag"] for each in report["workers"]]
     known = [each for each in lags if each is not None]
     return sum(known) if known and len(known) == len(lags) else None
+
+
+def lag_seconds(report: dict[str, Any]) -> float | None:
+    """Return for how long the oldest record has been waiting at most that no worker has read; None if not known."""
+    lags: list[float | None] = [each["lag_seconds"] for each in report["workers"]]
+    known = [each for each in lags if each is not None]
+    return max(known) if known and len(known) == len(lags) else None
 
 
 def total(parts: Sequence[dict[str, Any]], name: str) -> Any:

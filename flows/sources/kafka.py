@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -10,6 +11,8 @@ from pydantic import Field, field_validator
 from flows.sources.base import RecordSource, SourceContext, SourceSettings
 from logweir.librdkafka import LibrdkafkaSettings, client_settings, refuse_reserved
 from logweir.units import Duration
+
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 RESERVED = {
     "bootstrap.servers": "set source.brokers",
@@ -26,11 +29,16 @@ class Kafka(SourceSettings):
 
     type: Literal["kafka"] = Field(description="Topics of a Kafka cluster.")
     brokers: list[str] = Field(min_length=1, description="Addresses of some brokers, as host:port.")
-    topics: list[str] = Field(min_length=1, description="The topics to read.")
-    group: str = Field(
-        "logweir",
+    topics: list[str] = Field(
         min_length=1,
-        description="The consumer group; with isolation: destination each destination's is <group>.<destination>.",
+        description="The topics to read. What begins with ^ is a pattern in RE2's syntax, such as ^logs\\..*, for all "
+        "topics that it matches, those too that come later.",
+    )
+    group: str | None = Field(
+        None,
+        min_length=1,
+        description="The consumer group, the flow's name when left out; with isolation: destination each destination's "
+        "is <group>.<destination>.",
     )
     start: str = Field(
         "earliest",
@@ -41,6 +49,19 @@ class Kafka(SourceSettings):
     settings: LibrdkafkaSettings = Field(
         default_factory=dict, description="librdkafka's own settings: security.protocol, sasl.*, ssl.* and others."
     )
+
+    @field_validator("topics")
+    @classmethod
+    def _names(cls, value: list[str]) -> list[str]:
+        for each in value:
+            if each.startswith("^"):
+                from operators.patterns import check_pattern
+
+                check_pattern(each)
+            elif not _TOPIC.fullmatch(each) or each in {".", ".."}:
+                msg = "a topic's name is letters, digits, dots, - and _, 249 at most; a pattern begins with ^"
+                raise ValueError(msg)
+        return value
 
     @field_validator("start")
     @classmethod

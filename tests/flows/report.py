@@ -30,7 +30,14 @@ def report(*issues: str) -> dict[str, Any]:
         if issue:
             health.holding(issue)
         workers.append(
-            {"health": health.to_dict(), "lag": 5, "in_flight_bytes": 700, "buffer_utilisation": 0.25 * len(workers)}
+            {
+                "health": health.to_dict(),
+                "lag": 5,
+                "lag_seconds": 1.5,
+                "source_issues": [],
+                "in_flight_bytes": 700,
+                "buffer_utilisation": 0.25 * len(workers),
+            }
         )
     return {
         "search": {

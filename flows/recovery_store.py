@@ -8,13 +8,15 @@ it, which is ahead of the position. So that is thrown away before a run begins.
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from logweir.errors import LogweirError
 from sinks.durable import sync
 
 PARTITIONS = 4
@@ -29,16 +31,60 @@ _DELIVER = ".deliver_"
 
 
 def make(store: Path) -> None:
-    """Make a store, unless there is one.
+    """Make a store, unless there is one. One that was not made to its end, and so has recorded nothing, is made anew.
 
     Raises:
         OSError: It can't be made.
+        LogweirError: There is one, and it is damaged.
     """
-    if not _files(store):
+    files = _files(store)
+    sound = [path for path in files if _is_sound(path)]
+    if files and len(sound) < max([PARTITIONS, *map(_count, sound[:1])]):
+        if _resume_epoch(sound) is not None or any(path.stat().st_size for path in files if path not in sound):
+            _refuse(store, sorted({path.name for path in files} - {path.name for path in sound}))
+        for path in store.glob("*.sqlite3*"):
+            path.unlink()
+        files = []
+    if not files:
         from bytewax.recovery import init_db_dir
 
         store.mkdir(parents=True, exist_ok=True)
         init_db_dir(store, PARTITIONS)
+        for path in _files(store):
+            sync(path)
+        sync(store)
+        sync(store.parent)
+
+
+def _is_sound(path: Path) -> bool:
+    """Tell whether a file of a store has its tables."""
+    try:
+        with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as database:
+            for table in ("parts", "exs", "fronts", "commits", "snaps"):
+                database.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall()  # noqa: S608  a name of its own
+            return bool(database.execute("SELECT count(*) FROM parts").fetchone() == (1,))
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise OSError(errno.EBUSY, str(error), str(path)) from error
+        return False
+
+
+def _count(path: Path) -> int:
+    """Return of how many files a store consists, by what one of them says."""
+    with _open(path) as database:
+        return int(database.execute("SELECT part_count FROM parts").fetchone()[0])
+
+
+def _refuse(store: Path, names: Sequence[str], reason: str = "") -> NoReturn:
+    """Raise in words that a store is damaged."""
+    which = f"{', '.join(names)} can't be read" if names else "a file of it is missing"
+    said = f" ({reason})" if reason else ""
+    msg = (
+        f"recovery.directory {store}: {which}{said}, as a full disk or a power cut may leave it; positions and ledgers "
+        "were recorded there. Put a copy of the whole directory in its place, or move it away to begin anew: a "
+        "Kafka source then goes on from its group's committed offsets, another from its beginning"
+    )
+    raise LogweirError(msg)
 
 
 def forget_unfinished(store: Path) -> int:
@@ -52,7 +98,7 @@ def forget_unfinished(store: Path) -> int:
         return 0
     forgotten = 0
     for path in files:
-        with closing(_open(path)) as database, database:
+        with _open(path) as database, database:
             forgotten += database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (resume,)).rowcount
     return forgotten
 
@@ -61,7 +107,7 @@ def recorded_keys(store: Path, step: str) -> set[str]:
     """Return the keys of a step of which a state is recorded."""
     keys: set[str] = set()
     for path in _files(store):
-        with closing(_open(path)) as database:
+        with _open(path) as database:
             keys.update(key for (key,) in database.execute("SELECT state_key FROM snaps WHERE step_id = ?", (step,)))
     return keys
 
@@ -81,7 +127,7 @@ def forget_gone(store: Path, steps: Sequence[str], gone: Callable[[Iterable[str]
     chosen = f"step_id IN ({','.join('?' * len(steps))})"
     last: dict[str, int] = {}
     for path in files:
-        with closing(_open(path)) as database:
+        with _open(path) as database:
             read = database.execute(f"SELECT state_key, snap_epoch FROM snaps WHERE {chosen}", steps)  # noqa: S608
             for key, epoch in read:
                 last[key] = max(epoch, last.get(key, 0))
@@ -90,7 +136,7 @@ def forget_gone(store: Path, steps: Sequence[str], gone: Callable[[Iterable[str]
     forgotten = sorted(gone(last), key=last.__getitem__)
     del forgotten[max(0, len(forgotten) - most) :]
     for path in files:
-        with closing(_open(path)) as database, database:
+        with _open(path) as database, database:
             delete = f"DELETE FROM snaps WHERE {chosen} AND state_key = ?"  # noqa: S608
             database.executemany(delete, [(*steps, key) for key in forgotten])
     return len(forgotten)
@@ -101,7 +147,7 @@ def _resume_epoch(files: list[Path]) -> int | None:
     executions: list[tuple[int, int, int]] = []
     fronts: list[tuple[int, int, int]] = []
     for path in files:
-        with closing(_open(path)) as database:
+        with _open(path) as database:
             executions += database.execute("SELECT ex_num, worker_count, resume_epoch FROM exs")
             fronts += database.execute("SELECT ex_num, worker_index, worker_frontier FROM fronts")
     if not executions:
@@ -118,8 +164,23 @@ def _files(store: Path) -> list[Path]:
     return sorted(store.glob("*.sqlite3"))
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=_BUSY_SECONDS)
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a file of a store.
+
+    Raises:
+        LogweirError: It is damaged.
+        OSError: It can't be used now.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as database:
+            yield database
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            _refuse(path.parent, [path.name], str(error))
+        raise OSError(errno.EIO, str(error), str(path)) from error
+    except sqlite3.DatabaseError as error:
+        _refuse(path.parent, [path.name], str(error))
 
 
 def remember_partitions(store: Path, wanted: Mapping[str, int]) -> dict[str, int]:
@@ -165,7 +226,7 @@ def _partitions_in(store: Path) -> dict[str, int]:
     """Return how many sink partitions of each destination have recorded something."""
     found: dict[str, int] = {}
     for path in _files(store):
-        with closing(_open(path)) as database:
+        with _open(path) as database:
             for step, key in database.execute("SELECT DISTINCT step_id, state_key FROM snaps"):
                 name = str(step).partition(_DELIVER)[2]
                 if name and str(key).isdigit():

@@ -25,6 +25,7 @@ from flows.display import Display
 from flows.drop_shares import DropShares, as_fields
 from flows.flow_file import FlowFile
 from flows.reload import Reload
+from logweir.errors import LogweirError
 from logweir.events import Events
 from logweir.ledger import Ledger
 
@@ -61,7 +62,7 @@ class Supervisor:
         self._reload = Reload(loaded, file, only, self._tell)
         self._name = loaded.flow.name
         self._started = time.time()
-        self._clusters = [self._cluster(names) for names in groups(loaded.flow, only)]
+        self._clusters = self._first_clusters()
         self._leaving: list[Cluster] = []
         """Those of destinations that are not in the flow any more."""
         self._compaction: Compaction | None = self._compact(loaded.flow)
@@ -107,8 +108,26 @@ class Supervisor:
         """Return what the compaction has done, and what it has found in the archive; None where it doesn't run."""
         return None if self._compaction is None or self._compaction.is_over else self._compaction.report()
 
-    def _cluster(self, names: Sequence[str]) -> Cluster:
-        return Cluster(assign(self._reload.flow, names, self._worker_count, self._tell), self._events, self._display)
+    def _first_clusters(self) -> list[Cluster]:
+        """Return the dataflows. One whose recovery store can't be used is told and tried again, and stops no other.
+
+        Raises:
+            LogweirError: None has a store that can be used.
+        """
+        flow, clusters = self._reload.flow, []
+        refused: list[LogweirError] = []
+        for names in groups(flow, self._only):
+            try:
+                clusters.append(
+                    Cluster(assign(flow, names, self._worker_count, self._tell), self._events, self._display)
+                )
+            except LogweirError as error:
+                refused.append(error)
+                clusters.append(Cluster(planned(flow, names, self._worker_count), self._events, self._display))
+                clusters[-1].want(flow, names)
+        if refused and len(refused) == len(clusters):
+            raise refused[0]
+        return clusters
 
     def _compact(self, flow: Flow) -> Compaction | None:
         if not wanted(flow) or ARCHIVE not in (self._only or [ARCHIVE]):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import random
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ import pytest
 from flows import recovery_store
 from flows.assigning import assign
 from flows.config import Flow, load
+from flows.recovery_store import forget_unfinished
 from logweir.errors import ConfigError, LogweirError
+from tests.flowing import Running, until
 
 RATE = "rules: [{name: few, type: rate, max_per_second: 5}]"
 
@@ -131,3 +136,62 @@ def test_files_that_a_power_cut_has_emptied(tmp_path: Path, torn: bytes) -> None
     assert after.seatings == before.seatings
     assert recovery_store.damaged(after.recovery) == []
     assert json.loads((after.recovery / "partitions.json").read_text()) == {"search": 2}
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "garbage", "missing", "cut behind the first page"])
+def test_databases_that_are_damaged(tmp_path: Path, how: str) -> None:
+    """A damaged database stops the flow in words that say what is lost and how to go on; nothing is made anew."""
+    store = assign(flow(tmp_path), ["search"], 1).recovery
+    record(store, "my_flow.source", *(f"my_flow.step_{number}" for number in range(300)))
+    with sqlite3.connect(store / "part-2.sqlite3") as database:
+        database.execute("INSERT INTO exs (ex_num, worker_count, resume_epoch) VALUES (1, 1, 1)")
+    for each in store.glob("*.sqlite3"):
+        with closing(sqlite3.connect(each)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path = store / "part-0.sqlite3" if how == "cut behind the first page" else store / "part-1.sqlite3"
+    match how:
+        case "empty":
+            path.write_bytes(b"")
+        case "cut":
+            os.truncate(path, 5000)
+        case "garbage":
+            path.write_bytes(random.Random(1).randbytes(20_000))
+        case "missing":
+            path.unlink()
+        case _:
+            os.truncate(path, path.stat().st_size - 12_288)
+    before = {each.name: each.read_bytes() for each in store.glob("*.sqlite3")}
+    with pytest.raises(LogweirError, match="move it away to begin anew"):
+        # What a worker does first is part of a start.
+        forget_unfinished(assign(flow(tmp_path), ["search"], 1).recovery)
+    assert {each.name: each.read_bytes() for each in store.glob("*.sqlite3")} == before
+
+
+def test_a_store_that_was_not_made_to_its_end(tmp_path: Path) -> None:
+    """What a power cut has left of a store that has recorded nothing is made anew."""
+    store = assign(flow(tmp_path), ["search"], 1).recovery
+    (store / "part-1.sqlite3").write_bytes(b"")
+    (store / "part-3.sqlite3").unlink()
+    assert assign(flow(tmp_path), ["search"], 1).recovery == store
+    assert len(list(store.glob("*.sqlite3"))) == recovery_store.PARTITIONS
+    assert forget_unfinished(store) == 0
+
+
+def test_a_damaged_store_stops_no_other_destination(tmp_path: Path) -> None:
+    """The other destinations are delivered to, and the issue says in words what is wrong with the one."""
+    (tmp_path / "in.log").write_text('{"id":"1"}\n')
+    path = tmp_path / "flow.yaml"
+    path.write_text(
+        f"name: f\nsource: {{type: file, path: {tmp_path}/in.log, follow: true}}\nisolation: destination\n"
+        "destinations:\n"
+        f"  a: {{type: file, path: {tmp_path}/a.ndjson}}\n  b: {{type: file, path: {tmp_path}/b.ndjson}}\n"
+        f"recovery: {{directory: {tmp_path}/r, interval: 500ms}}\nstatus: {{listen: '127.0.0.1:0'}}\n"
+    )
+    store = assign(load(path).flow, ["a"], 1).recovery
+    record(store, "f.source")
+    (store / "part-1.sqlite3").unlink()
+    with Running(path) as run:
+        until(lambda: (tmp_path / "b.ndjson").exists() and (tmp_path / "b.ndjson").stat().st_size, "b is delivered to")
+        until(lambda: run.told("flow.failed"), "the damaged store is told")
+        assert "move it away to begin anew" in run.told("flow.failed")[0]["reason"]
+    assert not (tmp_path / "a.ndjson").exists()

@@ -40,7 +40,7 @@ def make(store: Path) -> None:
     files = _files(store)
     sound = [path for path in files if _is_sound(path)]
     if files and len(sound) < max([PARTITIONS, *map(_count, sound[:1])]):
-        if _resume_epoch(sound) is not None or any(path.stat().st_size for path in files if path not in sound):
+        if any(map(_has_recorded, sound)) or any(path.stat().st_size for path in files if path not in sound):
             _refuse(store, sorted({path.name for path in files} - {path.name for path in sound}))
         for path in store.glob("*.sqlite3*"):
             path.unlink()
@@ -67,6 +67,12 @@ def _is_sound(path: Path) -> bool:
         if "locked" in str(error):
             raise OSError(errno.EBUSY, str(error), str(path)) from error
         return False
+
+
+def _has_recorded(path: Path) -> bool:
+    with _open(path) as database:
+        found = database.execute("SELECT EXISTS (SELECT 1 FROM exs), EXISTS (SELECT 1 FROM snaps)").fetchone()
+        return any(found)
 
 
 def _count(path: Path) -> int:

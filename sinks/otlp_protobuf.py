@@ -42,7 +42,9 @@ class ProtobufEncoder:
     def encode(self, records: Records) -> list[bytes]:
         """Return the records, each with its resource before it."""
         values, ids, rows = records.values, records.ids, records.records
-        observed = [_OBSERVED + fixed64(round(each * 1e9)) for each in records.written]
+        # Many are written at once.
+        known = {each: _OBSERVED + fixed64(round(each * 1e9)) for each in set(records.written)}
+        observed = list(map(known.__getitem__, records.written))
         if self._is_native(type(rows[0])):
             pieces, others = self._usual(values, ids, observed)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import orjson
@@ -25,11 +26,33 @@ def ask_flow(document: Document) -> dict[str, Any]:
     """
     flow, findings = build(document)
     if flow is not None and not findings:
-        return ask(flow.status)
+        return _own(ask(flow.status), flow.status, flow.name, flow.recovery.directory)
     try:
-        return ask(StatusSettings.model_validate(document.get(("status",)) or {}))
+        status = StatusSettings.model_validate(document.get(("status",)) or {})
+        return _own(ask(status), status, document.get(("name",)))
     except (ValidationError, LogweirError):
         raise ConfigError([str(finding) for finding in findings]) from None
+
+
+def _own(found: dict[str, Any], settings: StatusSettings, name: Any, store: str | None = None) -> dict[str, Any]:
+    """Return what a flow says of itself, if it is the one of this file: several have the same address by default.
+
+    Raises:
+        LogweirError: Another one answers.
+    """
+    place = f"status.listen {settings.listen}"
+    if found.get("flow") != name:
+        msg = (
+            f"{place}: the flow {found.get('flow')!r} answers there, not {name!r}: give each a status.listen of its own"
+        )
+        raise LogweirError(msg)
+    if store is not None and found.get("recovery", os.path.realpath(store)) != os.path.realpath(store):
+        msg = (
+            f"{place}: another flow of the name {name!r} answers there, which keeps its positions in "
+            f"{found['recovery']}: give each a status.listen of its own"
+        )
+        raise LogweirError(msg)
+    return found
 
 
 def ask(settings: StatusSettings) -> dict[str, Any]:

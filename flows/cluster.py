@@ -15,6 +15,7 @@ from flows.config import Flow
 from flows.display import Display
 from flows.orders import Prepare, Swap
 from flows.plan import limiters_of
+from flows.recovery_store import ledgers
 from flows.runtime import Assignment
 from flows.seats import Seating, remember
 from flows.worker import EXIT_UNDELIVERED, EXIT_UNUSABLE
@@ -68,6 +69,8 @@ class Cluster:
         """What the workers have to reach next, while settings are swapped."""
         self._over = False
         """Ended, by itself or because it can't run."""
+        self._stored: dict[str, dict[int, Ledger]] = self._recorded()
+        """By destination and sink partition: what the recovery store held when the workers started."""
         self._lost = False
         """Whether a crash has lost records that can't be read again."""
         self.result = 0
@@ -101,6 +104,7 @@ class Cluster:
                 return
             self._wanted = None
             self._refusals, self._refusal = 0, ""
+        self._stored = self._recorded()
         count = self._assignment.workers
         addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(count)) if count > 1 else ()
         self._started = time.monotonic()
@@ -176,14 +180,31 @@ class Cluster:
         else:
             self._terminate()
 
+    def _recorded(self) -> dict[str, dict[int, Ledger]]:
+        """Return the ledgers that the workers will go on from; nothing of a store that can't be read."""
+        assignment = self._assignment
+        dataflow = assignment.flow.name.replace("-", "_")
+        found = {}
+        for name in assignment.destinations:
+            try:
+                found[name] = ledgers(assignment.recovery, f"{dataflow}.deliver_{name}")
+            except (OSError, LogweirError) as error:
+                # The workers find it too, and tell of it.
+                self._tell("flow.damaged", "error", reason=f"{assignment.recovery}: {error}")
+        return found
+
     def report(self) -> dict[str, Any]:
         """Return the figures of this dataflow's destinations."""
         merged: dict[str, Any] = {}
         for name in self._assignment.destinations:
             reports = [worker.status[name] for worker in self._workers if name in worker.status]
-            ledger = Ledger()
+            # Sink partitions that no worker has reported yet have what their last epoch recorded.
+            parts = dict(self._stored.get(name, {}))
             for each in reports:
-                ledger.merge(Ledger.from_dict(each["ledger"]))
+                parts |= {int(number): Ledger.from_dict(one) for number, one in each["ledgers"].items()}
+            ledger = Ledger()
+            for part in parts.values():
+                ledger.merge(part)
             merged[name] = {
                 "type": str(getattr(self._assignment.flow.outlets[name], "type", "")),
                 "ledger": ledger,

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from flows.config import Flow
 from flows.status import issues
@@ -23,15 +23,29 @@ _WIDTH = 80
 """Columns of a terminal that doesn't say how wide it is."""
 
 
+class Stream(Protocol):
+    """What text is written to."""
+
+    def write(self, text: str, /) -> int:
+        """Write text."""
+        ...
+
+    def flush(self) -> None:
+        """Hold nothing back."""
+        ...
+
+
 class Display:
     """Draws on stderr: the line only where that is a terminal, the closing ledger always.
 
     Args:
         flow: The flow that runs.
+        out: Where to, which nothing waits for; stderr itself when left out.
     """
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Flow, out: Stream | None = None) -> None:
         self._name = flow.name
+        self._out = out
         self._live = sys.stderr.isatty()
         self._shown = False
         self._drawn = 0.0
@@ -57,8 +71,7 @@ class Display:
             state = f" !! {issue[:60]}" if issue else "" if each["running"] else " (restarting)"
             cells.append(f"{name}: {ledger.delivered:,} delivered, {ledger.in_flight:,} in flight{state}")
         with self._lock:
-            sys.stderr.write(_WIPE + _fitting(" | ".join(cells)))
-            sys.stderr.flush()
+            self._write(_WIPE + _fitting(" | ".join(cells)))
             self._shown = True
 
     @property
@@ -71,15 +84,19 @@ class Display:
         """Make room for text, and draw nothing meanwhile."""
         with self._lock:
             if self._shown:
-                sys.stderr.write(_WIPE)
+                self._write(_WIPE)
                 self._shown = False
             yield
 
     def close(self, report: dict[str, Any]) -> None:
         """Print the ledger of every destination."""
         with self.aside():
-            sys.stderr.write(ledger_text({name: each["ledger"] for name, each in report.items()}) + "\n")
-            sys.stderr.flush()
+            self._write(ledger_text({name: each["ledger"] for name, each in report.items()}) + "\n")
+
+    def _write(self, text: str) -> None:
+        out = self._out or sys.stderr
+        out.write(text)
+        out.flush()
 
 
 def _fitting(line: str) -> str:

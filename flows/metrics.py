@@ -76,7 +76,8 @@ class ReportCollector:
     @staticmethod
     def _gauges(report: dict[str, Any]) -> Iterable[tuple[str, str, dict[str, Any]]]:
         """Return the gauges: name, help, and the value by destination. One that isn't known has no value."""
-        told = {key: status.destination(each) for key, each in report.items()}
+        # Before its workers have reported nothing is known of a destination, and zero would say something.
+        told = {key: status.destination(each) for key, each in report.items() if each["workers"]}
 
         def of(read: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
             values = {key: read(one) for key, one in told.items()}

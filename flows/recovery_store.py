@@ -9,7 +9,9 @@ it, which is ahead of the position. So that is thrown away before a run begins.
 from __future__ import annotations
 
 import errno
+import io
 import json
+import pickle
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from logweir.errors import LogweirError
+from logweir.ledger import Ledger
 from sinks.durable import sync
 
 PARTITIONS = 4
@@ -146,6 +149,47 @@ def forget_gone(store: Path, steps: Sequence[str], gone: Callable[[Iterable[str]
             delete = f"DELETE FROM snaps WHERE {chosen} AND state_key = ?"  # noqa: S608
             database.executemany(delete, [(*steps, key) for key in forgotten])
     return len(forgotten)
+
+
+def ledgers(store: Path, step: str) -> dict[int, Ledger]:
+    """Return the ledger of each sink partition as the next run finds it; nothing where the store is new.
+
+    Args:
+        store: The store.
+        step: The id of the step that delivers to the destination.
+
+    Raises:
+        LogweirError: It is damaged.
+        OSError: It can't be read now.
+    """
+    files = _files(store)
+    resume = _resume_epoch(files) if files else None
+    if resume is None:
+        return {}
+    found: dict[int, tuple[int, Ledger]] = {}
+    query = "SELECT state_key, snap_epoch, ser_change FROM snaps WHERE step_id = ? AND snap_epoch < ?"
+    for path in files:
+        with _open(path) as database:
+            for key, epoch, state in database.execute(query, (step, resume)):
+                if state is None or epoch < found.get(int(key), (-1,))[0]:
+                    continue
+                found[int(key)] = epoch, _ledger(path, state)
+    return {partition: ledger for partition, (_, ledger) in found.items()}
+
+
+def _ledger(path: Path, state: bytes) -> Ledger:
+    try:
+        return Ledger.from_dict(_Plain(io.BytesIO(state)).load()["ledger"])
+    except (pickle.UnpicklingError, LookupError, TypeError, ValueError, EOFError) as error:
+        _refuse(path.parent, [path.name], str(error))
+
+
+class _Plain(pickle.Unpickler):
+    """Reads plain data, and no class: whoever may write to a store must not have code run here."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        msg = f"{module_name}.{global_name} is no plain data"
+        raise pickle.UnpicklingError(msg)
 
 
 def _resume_epoch(files: list[Path]) -> int | None:

@@ -263,12 +263,9 @@ class Runtime:
         """Return this worker's ledgers and live figures, by destination."""
         report: dict[str, Any] = {}
         for name, deliveries in self.deliveries.items():
-            ledger = Ledger()
             running = list(deliveries.values())
-            for delivery in running:
-                ledger.merge(delivery.ledger)
             report[name] = {
-                "ledger": ledger.to_dict(),
+                "ledgers": {str(number): delivery.ledger.to_dict() for number, delivery in [*deliveries.items()]},
                 "partitions": [delivery.status() for delivery in running],
                 "health": self._health[name].to_dict(),
                 "lag": self.source.lag(),

@@ -21,15 +21,19 @@ from flows.assigning import assign, groups, planned
 from flows.cluster import Cluster
 from flows.compaction.cluster import Compaction, wanted
 from flows.config import Flow, LoadedFlow
+from flows.counters import RunCounters
 from flows.display import Display
 from flows.drop_shares import DropShares, as_fields
 from flows.flow_file import FlowFile
 from flows.reload import Reload
+from logweir.bounded_writer import BoundedWriter
 from logweir.errors import LogweirError
-from logweir.events import Events
+from logweir.events import Events, left_out
 from logweir.ledger import Ledger
 
 _TICK_SECONDS = 0.1
+_LAST_SECONDS = 2.0
+"""How long the end waits for whoever reads stderr."""
 
 
 def run(loaded: LoadedFlow, *, only: Sequence[str] | None = None, workers: int = 1, file: Path | None = None) -> int:
@@ -57,8 +61,9 @@ class Supervisor:
     def __init__(self, loaded: LoadedFlow, only: Sequence[str] | None, workers: int, file: FlowFile | None) -> None:
         self._only = only
         self._worker_count = workers
-        self._display = Display(loaded.flow)
-        self._events = Events(sys.stderr)
+        self._stderr = BoundedWriter(sys.stderr, left_out)
+        self._display = Display(loaded.flow, self._stderr)
+        self._events = Events(self._stderr)
         self._reload = Reload(loaded, file, only, self._tell)
         self._name = loaded.flow.name
         self._started = time.time()
@@ -67,6 +72,8 @@ class Supervisor:
         """Those of destinations that are not in the flow any more."""
         self._compaction: Compaction | None = self._compact(loaded.flow)
         self._shares = DropShares()
+        self._counters = RunCounters()
+        self._counters.of(self.report())
         self._signals = 0
         self._asked = False
         self._served = loaded.flow.status
@@ -92,6 +99,7 @@ class Supervisor:
             time.sleep(_TICK_SECONDS)
         self._end_server()
         self._display.close(self.report())
+        self._stderr.close(_LAST_SECONDS)
         return max((cluster.result for cluster in self._clusters), default=1)
 
     def report(self) -> dict[str, Any]:
@@ -102,7 +110,9 @@ class Supervisor:
         """Return the whole run's status as plain JSON."""
         from flows.status import whole
 
-        return whole(self._name, self.report(), self._started, self._reload.outcomes.to_dict(), self.archive())
+        found = whole(self._name, self.report(), self._started, self._reload.outcomes.to_dict(), self.archive())
+        store = os.path.realpath(self._reload.flow.recovery.directory)
+        return {**found, "recovery": store, "events_left_out": self._stderr.left_out}
 
     def archive(self) -> dict[str, Any] | None:
         """Return what the compaction has done, and what it has found in the archive; None where it doesn't run."""
@@ -225,7 +235,7 @@ class Supervisor:
         from flows.server import serve
 
         self._end_server()
-        registry = registry_of(self.report, self._reload.outcomes.to_dict, self.archive)
+        registry = registry_of(lambda: self._counters.of(self.report()), self._reload.outcomes.to_dict, self.archive)
         self._end_server = serve(self._served, self.status, registry, self._events)
 
     def _tell(self, event: str, severity: str, **fields: Any) -> None:

@@ -27,6 +27,7 @@ from flows import orders
 from flows.joining import wait_for
 from flows.recovery_store import forget_unfinished
 from flows.runtime import Assignment, Runtime
+from logweir.bounded_writer import BoundedWriter
 from logweir.errors import DestinationError, LogweirError, NothingToReadError, UndeliveredError
 from logweir.events import Events
 from logweir.memory import give_back
@@ -42,6 +43,7 @@ _STATUS_SECONDS = 1.0
 _REPORTS_PER_TRIM = 30
 """After so many, what limits kept of keys that have expired since goes back to the system."""
 _LOCK_SECONDS = 15.0
+_TRACE_SECONDS = 1.0
 _SETTLE_SECONDS = 0.05
 """How often to look whether the settings before a change are done with."""
 
@@ -244,8 +246,10 @@ def _report_always(runtime: Runtime, reporter: Reporter) -> None:
 
 def print_trace(error: BaseException | None, secrets: Secrets) -> None:
     """Print what a thread has died of, whose work others can do without."""
-    sys.stderr.write(secrets.hide("".join(traceback.format_exception(error))))
-    sys.stderr.flush()
+    out = BoundedWriter(sys.stderr)
+    out.write(secrets.hide("".join(traceback.format_exception(error))))
+    # Nobody may be reading it, and the process ends.
+    out.close(_TRACE_SECONDS)
 
 
 def tell(error: BaseException, events: Events) -> int:

@@ -23,6 +23,7 @@ from typing import IO, Any
 
 import orjson
 
+from logweir.bounded_writer import BoundedWriter
 from logweir.record import SEVERITY
 from logweir.secrecy import Secrets
 from logweir.times import rfc3339
@@ -34,12 +35,14 @@ class Events:
     """Where a process tells its events: written from `threshold` up, listeners get every one.
 
     Args:
-        out: A text stream for the log lines, None for none.
+        out: A text stream for the log lines, None for none. Where nobody may wait for its reader, a BoundedWriter.
         threshold: The least severe level that is written.
         secrets: Never told, whatever an error quotes. Who makes an error leaves them out already where it is known.
     """
 
-    def __init__(self, out: IO[str] | None = None, threshold: str = "info", secrets: Secrets | None = None) -> None:
+    def __init__(
+        self, out: IO[str] | BoundedWriter | None = None, threshold: str = "info", secrets: Secrets | None = None
+    ) -> None:
         self._out = out
         self._threshold = SEVERITY[threshold]
         self.secrets = secrets or Secrets()
@@ -75,6 +78,12 @@ class Events:
         logger = logging.Logger(name)  # noqa: LOG001
         logger.addHandler(_TellingHandler(self, name))
         return logger
+
+
+def left_out(count: int) -> str:
+    """Return the line that tells how many others nobody has read in time."""
+    entry = {"timestamp": rfc3339(time.time()), "event": "events.left_out", "severity": "warn", "lines": count}
+    return orjson.dumps(entry).decode() + "\n"
 
 
 class _TellingHandler(logging.Handler):

@@ -155,7 +155,7 @@ class Delivery:
             self._draining = False
             self._raise_defect()
         self._failures.tell(pause=0.0)
-        self._insist("dead letters", self._dead_letters.flush)
+        self._insist("dead letters", self._dead_letters.flush, stop_by)
         if self._abandoned.is_set():
             msg = f"{self._settings.name}: stopped before its dead letters were durable"
             raise UndeliveredError(msg)
@@ -365,8 +365,10 @@ class Delivery:
             self._memory.settled(request)
 
     def _bury(self, letters: list[DeadLetter], size: int) -> None:
-        """Dead-letter records, and count them by cause."""
+        """Dead-letter records, and count them by cause once they are durable."""
         if not self._insist("dead letters", lambda: self._dead_letters.write(letters)):
+            return
+        if not self._insist("dead letters", self._dead_letters.flush):
             return
         causes = Counter(letter.cause for letter in letters)
         with self._changed:
@@ -383,10 +385,14 @@ class Delivery:
         if not self._outstanding:
             self._changed.notify_all()
 
-    def _insist(self, what: str, act: Callable[[], None]) -> bool:
+    def _insist(self, what: str, act: Callable[[], None], stop_by: Callable[[], float | None] = lambda: None) -> bool:
         """Do `act` until it succeeds; False when the flow gave up first."""
         attempt = 0
         while not self._abandoned.is_set():
+            deadline = stop_by()
+            if deadline is not None and time.monotonic() >= deadline:
+                self._abandoned.set()
+                break
             try:
                 act()
             except OSError as error:

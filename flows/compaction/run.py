@@ -11,7 +11,8 @@ from typing import Any
 from flows.compaction.cluster import Compaction
 from flows.config import LoadedFlow
 from flows.reload import Outcomes
-from logweir.events import Events
+from logweir.bounded_writer import BoundedWriter
+from logweir.events import Events, left_out
 from logweir.secrecy import Secrets
 from logweir.units import format_bytes
 
@@ -30,7 +31,7 @@ class CompactionRun:
     def __init__(self, loaded: LoadedFlow, workers: int, *, once: bool) -> None:
         self._loaded = loaded
         self._once = once
-        self._events = Events(sys.stderr, secrets=Secrets.of_settings(loaded.flow))
+        self._events = Events(BoundedWriter(sys.stderr, left_out), secrets=Secrets.of_settings(loaded.flow))
         self._compaction = Compaction(loaded.flow, workers, self._events.tell, {}, once=once)
         self._config = Outcomes(loaded.document.version)
         self._started = time.time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sqlite3
 import subprocess
 from collections.abc import Iterable
@@ -21,8 +22,11 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from bytewax.recovery import RecoveryConfig
 from bytewax.testing import run_main
 
+from flows import recovery_store
 from flows.recovery_store import forget_gone, forget_unfinished, make
 from flows.sources.file import File
+from logweir.errors import LogweirError
+from logweir.ledger import Ledger
 from tests.flowing import COMMAND, ROOT
 from tests.flows.sources.context import Flow as FlowOfSource
 
@@ -206,3 +210,38 @@ def test_files_that_are_gone(tmp_path: Path) -> None:
     assert forget_gone(store, steps, of_files.gone, 0) == 1
     assert {key for step, key, _ in recorded(store) if step in steps} == {str(tmp_path / "a.log")}
     assert sorted(run_with("b", "c")) == ["a", "b", "b", "c"]
+
+
+class TestLedgers:
+    def fill(self, store: Path, *snaps: tuple[str, int, object]) -> None:
+        """Put states into a store that a run of one worker has finished before epoch 10."""
+        recovery_store.make(store)
+        path = min(store.glob("*.sqlite3"))
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("INSERT INTO exs (ex_num, worker_count, resume_epoch) VALUES (0, 1, 1)")
+            database.execute("INSERT INTO fronts (ex_num, worker_index, worker_frontier) VALUES (0, 0, 10)")
+            for key, epoch, state in snaps:
+                columns = "step_id, state_key, snap_epoch, ser_change"
+                values = ("f.deliver_out", key, epoch, None if state is None else pickle.dumps(state))
+                database.execute(f"INSERT INTO snaps ({columns}) VALUES (?, ?, ?, ?)", values)
+
+    def state(self, read: int) -> dict[str, object]:
+        """Return a sink partition's state."""
+        ledger = Ledger()
+        ledger.read = ledger.delivered = read
+        return {"version": 1, "ledger": ledger.to_dict(), "destination": None}
+
+    def test_as_the_next_run_finds_them(self, tmp_path: Path) -> None:
+        """Each sink partition has its last ledger of an epoch that was finished; a new store has none."""
+        assert recovery_store.ledgers(tmp_path / "none", "f.deliver_out") == {}
+        snaps = [("0000", 3, self.state(5)), ("0000", 9, self.state(7)), ("0000", 10, self.state(99))]
+        self.fill(tmp_path, *snaps, ("0001", 2, self.state(11)))
+        found = recovery_store.ledgers(tmp_path, "f.deliver_out")
+        assert {number: ledger.read for number, ledger in found.items()} == {0: 7, 1: 11}
+        assert recovery_store.ledgers(tmp_path, "f.deliver_other") == {}
+
+    def test_a_class_is_never_loaded(self, tmp_path: Path) -> None:
+        """A state that names a class or a function is refused: reading it must not run anything."""
+        self.fill(tmp_path, ("0000", 3, {"ledger": print}))
+        with pytest.raises(LogweirError, match="no plain data"):
+            recovery_store.ledgers(tmp_path, "f.deliver_out")

@@ -161,6 +161,37 @@ def test_status_while_the_file_is_wrong() -> None:
         ask_flow(wrong)
 
 
+def test_status_of_another_flow() -> None:
+    """An address that another flow has taken first is an error, not that flow's figures."""
+    text = {"name": "other", "source": {"type": "stdin"}, "destinations": {"out": {"type": "console"}}}
+    with serving() as port:
+        listen = {"status": {"listen": f"127.0.0.1:{port}"}}
+        with pytest.raises(LogweirError, match=r"the flow 'shop' answers there, not 'other'.* of its own"):
+            ask_flow(read(json.dumps(text | listen), "flow.yaml"))
+        assert ask_flow(read(json.dumps(text | listen | {"name": "shop"}), "flow.yaml"))["flow"] == "shop"
+
+
+def test_status_of_a_flow_of_the_same_name() -> None:
+    """Two flows of one name are told apart by where they keep their positions."""
+
+    def status() -> dict[str, Any]:
+        return {**whole("shop", report(), 1_790_000_000.0, config()), "recovery": "/srv/one"}
+
+    server = StatusServer("127.0.0.1:0", "", status, registry_of(report, config))
+    text = {
+        "name": "shop",
+        "source": {"type": "stdin"},
+        "destinations": {"out": {"type": "console"}},
+        "status": {"listen": f"127.0.0.1:{server.port}"},
+    }
+    try:
+        assert ask_flow(read(json.dumps(text | {"recovery": {"directory": "/srv/one"}}), "flow.yaml"))
+        with pytest.raises(LogweirError, match="keeps its positions in /srv/one"):
+            ask_flow(read(json.dumps(text | {"recovery": {"directory": "/srv/two"}}), "flow.yaml"))
+    finally:
+        server.close()
+
+
 def test_status_of_a_flow_that_does_not_run() -> None:
     """The error says where it has asked."""
     with serving() as port:

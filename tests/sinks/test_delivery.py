@@ -291,7 +291,29 @@ class TestOutcomes:
         assert flight.bytes == 0
 
 
+class Unwritable(DirectoryDeadLetters):
+    """Takes letters, and can't make them durable, as a topic can't that is too small for them."""
+
+    def flush(self) -> None:
+        """Fail."""
+        msg = "too small"
+        raise OSError(msg)
+
+
 class TestStop:
+    def test_a_letter_counts_once_it_is_durable(self, tmp_path: Path) -> None:
+        """One that can't be kept is in flight, and doesn't keep the flow from stopping at its deadline."""
+        letters = Unwritable(tmp_path, "d", 0)
+        script = Script(lambda values: Invalid("bad", "why"))
+        delivering = Delivering("d", policy=FAST, flush_interval=0.01)
+        delivery = Delivery(delivering, script, letters, Flight(1 << 20), Events())
+        delivery.write([batch(b"a")])
+        deadline = time.monotonic() + 0.3
+        with pytest.raises(UndeliveredError):
+            delivery.barrier(lambda: deadline)
+        delivery.close()
+        assert (delivery.ledger.dead_lettered.total(), delivery.ledger.in_flight) == (0, 1)
+
     def test_a_stop_gives_up_at_its_deadline(self, deliver: Callable[..., Delivery]) -> None:
         """A destination that never answers can't keep a flow from stopping, and the epoch is not recorded."""
         script = Script(lambda values: Retry("down"))

@@ -117,7 +117,7 @@ class LetterFiles:
         if not self._directory.is_dir():
             return []
         suffix = rf"(?:-\d+|{re.escape(REDRIVE_SUFFIX)})?\.ndjson"
-        named = re.compile(re.escape(self._wanted.destination) + suffix)
+        named = re.compile(rf"(?:{'|'.join(map(re.escape, self._wanted.names))}){suffix}")
         return sorted(path for path in self._directory.iterdir() if named.fullmatch(path.name) and path.is_file())
 
     def _open(self, path: Path, remembered: dict[str, Any]) -> LetterFile:
@@ -145,7 +145,7 @@ class LetterFiles:
                 continue
             letter = read.letter
             if not self._wanted.is_ours(destination, letter.topic):
-                self.passed.foreign += destination == self._wanted.destination
+                self.passed.foreign += destination in self._wanted.names
             elif file.place.is_settled(letter.cause, start):
                 continue
             elif self._wanted.is_chosen(letter.cause):

@@ -37,10 +37,17 @@ class Wanted:
     """Those that the flow reads; a letter from another one belongs to another flow. Empty: from anywhere."""
     causes: frozenset[str] = frozenset()
     """Those that were asked for; empty: all."""
+    was: str | None = None
+    """The name that the destination had before; its letters under that name are its own."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names that the destination's letters may bear."""
+        return (self.destination,) if self.was is None else (self.destination, self.was)
 
     def is_ours(self, destination: str, topic: str) -> bool:
         """Tell whether a letter belongs to this flow's destination."""
-        return destination == self.destination and (not self.topics or reads(self.topics, topic))
+        return destination in self.names and (not self.topics or reads(self.topics, topic))
 
     def is_chosen(self, cause: str) -> bool:
         """Tell whether letters of this cause were asked for."""

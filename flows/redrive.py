@@ -235,7 +235,7 @@ def run(flow: Flow, name: str, causes: Iterable[str], limit: int | None, events:
 def _open(flow: Flow, name: str, causes: Iterable[str], events: Events, *, claim: bool) -> Letters:
     source, dead_letter = flow.source, flow.dead_letter
     topics = frozenset(source.topics) if isinstance(source, Kafka) else frozenset()
-    wanted = Wanted(name, topics, frozenset(causes))
+    wanted = Wanted(name, topics, frozenset(causes), getattr(flow.outlets[name], "was", None))
     if dead_letter.directory is not None:
         from flows.dead_letter_files import LetterFiles
 

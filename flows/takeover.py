@@ -7,7 +7,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,25 +36,29 @@ def take_over(flow: Flow, names: Sequence[str], store: Path, tell: Tell) -> None
         OSError: It can't be moved.
     """
     isolated = flow.isolation == "destination"
+    if not store.parent.exists() and (flows := _left_flows(store)):
+        reason = (
+            f"the flow begins anew; {store.parent.parent} holds what the flow {', '.join(flows)} has recorded: if it "
+            "was renamed, give it its old `name` again, under which its positions and ledgers are found"
+        )
+        tell("stream.new", "warn", stream=",".join(names), reason=reason)
     for name in names:
         was = getattr(flow.outlets[name], "was", None)
-        if was is not None:
-            if isolated and not store.exists() and (old := store.with_name(was)).exists():
-                _move(old, store, flow, was, name)
-                tell("stream.renamed", "info", stream=name, was=was)
-            elif not isolated and store.exists() and _knows(store, was) and not _knows(store, name):
-                with ExitStack() as locks:
-                    _lock(store, locks)
-                    _rename(store, flow, was, name)
-                tell("stream.renamed", "info", stream=name, was=was)
-        elif isolated and not store.exists():
-            others = _left(flow, store.parent)
-            if others:
-                reason = (
-                    f"{name} begins anew; {', '.join(others)} has a recorded position and is no destination any more: "
-                    f"if it was renamed, stop the flow, remove {store}, and set `was: {others[0]}`"
-                )
-                tell("stream.new", "warn", stream=name, reason=reason)
+        if was is not None and isolated and not store.exists() and (old := store.with_name(was)).exists():
+            _move(old, store, flow, was, name)
+            tell("stream.renamed", "info", stream=name, was=was)
+        elif was is not None and not isolated and store.exists() and _knows(store, was) and not _knows(store, name):
+            with ExitStack() as locks:
+                _lock(store, locks)
+                _rename(store, flow, was, name)
+            tell("stream.renamed", "info", stream=name, was=was)
+        elif isolated and not store.exists() and (others := _left(flow, store.parent)):
+            missing = "" if was is None else f", since nothing is recorded under its old name {was}"
+            reason = (
+                f"{name} begins anew{missing}; {', '.join(others)} has a recorded position and is no destination any "
+                f"more: if it was renamed, stop the flow, remove {store}, and set `was: {others[0]}`"
+            )
+            tell("stream.new", "warn", stream=name, reason=reason)
 
 
 def _left(flow: Flow, directory: Path) -> list[str]:
@@ -64,6 +68,17 @@ def _left(flow: Flow, directory: Path) -> list[str]:
     # One that may not be looked at is told of when the store is made.
     known = {ALL, *flow.destinations, *flow.outlets, *(getattr(each, "was", None) for each in flow.outlets.values())}
     return [each.name for each in sorted(directory.iterdir()) if each.name not in known and any(each.glob("*.sqlite3"))]
+
+
+def _left_flows(store: Path) -> list[str]:
+    """Return other flows that have recorded something of the same destinations and don't run now."""
+    others = []
+    for other in sorted(store.parent.parent.glob(f"*/{store.name}")):
+        with ExitStack() as locks, suppress(LogweirError):
+            _lock(other, locks)
+            if any(other.glob("*.sqlite3")):
+                others.append(other.parent.name)
+    return others
 
 
 def _knows(store: Path, name: str) -> bool:

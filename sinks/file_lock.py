@@ -12,6 +12,9 @@ from pathlib import Path
 IN_USE = "another flow or destination writes to it; give each a `path` of its own"
 """What a person can do where the lock is another's."""
 
+_UNABLE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+"""A file system that has no locks, such as NFS without its lock service. It is no reason to deliver nothing."""
+
 
 class FileLock:
     """Keeps writers in other processes away for as long as it is held. Two of one process are told by `check`.
@@ -63,3 +66,6 @@ class FileLock:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             raise BlockingIOError(errno.EWOULDBLOCK, "is locked", str(self._path)) from None
+        except OSError as error:
+            if error.errno not in _UNABLE:
+                raise

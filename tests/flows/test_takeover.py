@@ -14,10 +14,15 @@ from typing import Any
 import pytest
 
 from flows import recovery_store
-from flows.assigning import assign
+from flows.assigning import assign, planned
 from flows.config import Flow, load
+from flows.dead_letter_files import LetterFiles
+from flows.dead_letters import Wanted
 from flows.recovery_store import forget_unfinished
+from flows.takeover import take_over
 from logweir.errors import ConfigError, LogweirError
+from logweir.events import Events
+from sinks.deadletter import DeadLetter, DirectoryDeadLetters
 from tests.flowing import Running, until
 
 RATE = "rules: [{name: few, type: rate, max_per_second: 5}]"
@@ -96,6 +101,55 @@ def test_a_name_that_begins_anew_is_told(tmp_path: Path) -> None:
     ((event, fields),) = told.events
     assert event == "stream.new"
     assert "set `was: search`" in fields["reason"]
+
+
+def test_an_old_name_that_is_misspelt_is_told(tmp_path: Path) -> None:
+    """`was` that names nothing recorded doesn't pass in silence where something else was left behind."""
+    assign(flow(tmp_path), ["search"], 1)
+    told = Told()
+    assign(flow(tmp_path, "opensearch", ", was: serach"), ["opensearch"], 1, told)
+    ((event, fields),) = told.events
+    assert event == "stream.new"
+    assert "nothing is recorded under its old name serach" in fields["reason"]
+    assert "set `was: search`" in fields["reason"]
+
+
+@pytest.mark.parametrize("isolation", ["destination", "none"])
+def test_a_renamed_flow_is_told(tmp_path: Path, isolation: str) -> None:
+    """A flow of another name begins anew too, and says so once; one that runs beside it is not meant."""
+    before = assign(flow(tmp_path, isolation=isolation), ["search"], 1)
+    other = flow(tmp_path, isolation=isolation).model_copy(update={"name": "other"})
+    with (before.recovery / "worker-0.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        told = Told()
+        store = planned(other, ["search"], 1).recovery
+        take_over(other, ["search"], store, told)
+        assert told.events == []
+    assign(other, ["search"], 1, told)
+    ((event, fields),) = told.events
+    assert event == "stream.new"
+    assert "what the flow my-flow has recorded" in fields["reason"]
+    assign(other, ["search"], 1, told)
+    assert len(told.events) == 1
+
+
+def test_letters_of_the_old_name_are_redriven(tmp_path: Path) -> None:
+    """Dead letters that were written under the old name are the new one's to send again."""
+    for name in ("search", "other", "opensearch"):
+        letters = DirectoryDeadLetters(tmp_path, name, 0)
+        letters.write([DeadLetter(name.encode(), "t", 0, 0, "c", "r", 1)])
+        letters.close()
+    found = LetterFiles(tmp_path, Wanted("opensearch", was="search"), Events())
+    read = found.read(10)
+    assert read is not None
+    assert [each.letter.value for each in read] == [b"opensearch", b"search"]
+    found.record(None)
+    found.finish()
+    found.close()
+    again = LetterFiles(tmp_path, Wanted("opensearch", was="search"), Events())
+    assert again.is_empty()
+    again.close()
+    assert (tmp_path / "other.ndjson").read_bytes()
 
 
 def test_a_store_in_use_is_left(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -79,3 +81,15 @@ def test_devices_need_no_lock() -> None:
         assert outcome == "Delivered"
     assert not Path("/dev/.null.lock").exists()
     one.close()
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system has no locks, as NFS without its lock service, records are delivered all the same."""
+
+    def unable(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", unable)
+    destination = FileDestination(tmp_path / "out.ndjson", None, None, None)
+    assert destination.send(b"a\n", 1) == Delivered()
+    destination.close()

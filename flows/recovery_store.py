@@ -28,6 +28,9 @@ PARTITIONS = 4
 ALL = "all"
 """The name of a store that all destinations of a flow share."""
 
+BESIDE = ("partitions.json", "limiters.json")
+"""What is remembered beside the databases."""
+
 _BUSY_SECONDS = 15.0
 _DELIVER = ".deliver_"
 """What stands before a destination's name in the id of the step that delivers to it."""
@@ -268,8 +271,8 @@ def read_state(path: Path) -> dict[str, Any] | None:
 
 
 def damaged(store: Path) -> list[Path]:
-    """Return the files beside the databases that can't be read."""
-    return [path for path in sorted(store.glob("*.json")) if read_state(path) is None]
+    """Return the files beside the databases that can't be read, but for that of the source, which tells it itself."""
+    return [path for name in BESIDE if read_state(path := store / name) is None]
 
 
 def _partitions_in(store: Path) -> dict[str, int]:

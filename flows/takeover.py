@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.config import Flow
-from flows.recovery_store import ALL, read_state, write_anew
+from flows.recovery_store import ALL, BESIDE, read_state, write_anew
 from logweir.errors import LogweirError
 from sinks.durable import sync
-
-_JSON = ("partitions.json", "limiters.json")
 
 Tell = Callable[..., None]
 """Tells an event: its name, its severity and its fields."""
@@ -114,7 +112,7 @@ def _rename(store: Path, flow: Flow, was: str, name: str) -> None:
                 renamed = _renamed(str(step), dataflow, was, name)
                 if renamed is not None:
                     database.execute("UPDATE snaps SET step_id = ? WHERE step_id = ?", (renamed, step))
-    for file in _JSON:
+    for file in BESIDE:
         known: dict[str, Any] = read_state(store / file) or {}
         if was in known:
             known[name] = known.pop(was)

@@ -191,13 +191,17 @@ class FirstPositions:
             with self._path.with_suffix(".lock").open("ab") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if self._path.exists():
-                    self._load(json.loads(self._path.read_text()))
+                    self._read(self._path)
                 yield
         except OSError as error:
             msg = f"{self._path}: {error.strerror}: make recovery.directory writable, or set another"
             raise SourceError(msg) from error
-        except ValueError as error:
-            msg = f"{self._path}: can't be read: {error}: restore it, or delete it to decide by source.start anew"
+
+    def _read(self, path: Path) -> None:
+        try:
+            self._load(json.loads(path.read_text()))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            msg = f"{path}: can't be read: {error}: restore it, or delete it to decide by source.start anew"
             raise SourceError(msg) from error
 
     def _load(self, data: Mapping[str, Any]) -> None:

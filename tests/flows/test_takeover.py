@@ -9,7 +9,7 @@ import random
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -19,6 +19,9 @@ from flows.config import Flow, load
 from flows.dead_letter_files import LetterFiles
 from flows.dead_letters import Wanted
 from flows.recovery_store import forget_unfinished
+from flows.sources.kafka_first import FILE, FirstPositions
+from flows.sources.kafka_offsets import Offsets
+from flows.sources.kafka_topics import Found
 from flows.takeover import take_over
 from logweir.errors import ConfigError, LogweirError
 from logweir.events import Events
@@ -249,3 +252,12 @@ def test_a_damaged_store_stops_no_other_destination(tmp_path: Path) -> None:
         until(lambda: run.told("flow.failed"), "the damaged store is told")
         assert "move it away to begin anew" in run.told("flow.failed")[0]["reason"]
     assert not (tmp_path / "a.ndjson").exists()
+
+
+@pytest.mark.parametrize("torn", ["", "[]", "{}", '{"version": 1, "logs": {"a/b": {}}, "awaited": {}, "patterns": []}'])
+def test_first_positions_that_are_damaged(tmp_path: Path, torn: str) -> None:
+    """A file of first positions that can't be read is told in words, whatever is in it."""
+    (tmp_path / FILE).write_text(torn)
+    first = FirstPositions(tmp_path, "earliest", ["t"], set, lambda *_: None)
+    with pytest.raises(LogweirError, match=r"positions\.json"):
+        first.settle(Found(), cast("Offsets", None))

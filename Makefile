@@ -12,7 +12,7 @@ FLOW ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench proof kafka clean
+.PHONY: help run test lint format bench proof interop kafka clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ bench: $(DEV_READY) ## Measure what the README claims
 proof: $(DEV_READY) ## Run the long proofs: crashes, outages, ledgers that balance
 	$(BIN)/python -m pytest tests/proofs -m proof -s $(ARGS)
 	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=proof $(ARGS)
+
+interop: $(DEV_READY) ## Try each destination against independent servers, and print the table (needs Go, a JDK, Maven)
+	$(BIN)/python -m pytest tests/interop -m interop $(ARGS)
 
 kafka: $(DEV_READY) ## Run a Kafka broker for development on port 9092 until Ctrl-C (needs a JDK and Maven)
 	@$(BIN)/python -m tests.servers.kafka $(ARGS)

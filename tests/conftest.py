@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.interop import table
 from tests.servers.elastic import FakeElastic
 from tests.servers.kafka import Kafka
 from tests.servers.maven import ServersUnavailable
@@ -43,7 +44,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the fault matrix, as far as this run has filled it."""
+    """Print the fault matrix and the table of servers, as far as this run has filled them."""
+    if table.ROWS:
+        terminalreporter.section("interoperation")
+        for line in table.lines():
+            terminalreporter.write_line(line)
     if matrix.SEEN:
         terminalreporter.section("fault matrix")
         for line in matrix.terminal():

@@ -44,13 +44,13 @@ _ROW = re.compile(r"  +([\d,]+)  (.+)")
 
 
 def write_flow(
-    directory: Path, kafka: Kafka, topic: str, destinations: Mapping[str, Mapping[str, Any]], **more: Any
+    directory: Path, kafka: Kafka | None, topic: str, destinations: Mapping[str, Mapping[str, Any]], **more: Any
 ) -> Path:
     """Write a flow that reads a topic, as the group of the same name, and return its path.
 
     Args:
         directory: Holds the file and the recovery store.
-        kafka: The broker.
+        kafka: The broker; None where `more` names the source.
         topic: The topic; dead letters go to the topics `<topic>.dead.<destination>`.
         destinations: As in the file; what is left out is set for a quick test, and the type is elasticsearch.
         more: Further settings of the flow.
@@ -58,7 +58,7 @@ def write_flow(
     quick = {"batch": {"flush_interval": "200ms"}, "retry": {"backoff": "100ms", "max_backoff": "1s"}}
     flow = {
         "name": "proof",
-        "source": {"type": "kafka", "brokers": [kafka.brokers], "topics": [topic], "group": topic},
+        "source": {"type": "kafka", "brokers": [kafka.brokers] if kafka else [], "topics": [topic], "group": topic},
         "destinations": {
             name: {**({} if "type" in each else {"type": "elasticsearch", "index": "logs"}), **quick, **each}
             for name, each in destinations.items()

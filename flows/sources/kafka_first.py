@@ -152,7 +152,7 @@ class FirstPositions:
     ) -> None:
         """Ask the brokers where the beginnings are, and where `start` lies."""
         now = int(time.time() * 1000)
-        led = {key for key in [*begin, *by_start] if found.topics[key[0]].partitions[key[1]]}
+        led = {key for key in [*begin, *by_start] if found.led(key)}
         places = offsets.beginnings([key for key in begin if key in led])
         since = dict.fromkeys(begin, 0)
         for key in by_start:

@@ -15,6 +15,8 @@ from flows.sources.kafka_consumer import committed_offsets
 from flows.sources.kafka_position import Position, from_metadata
 
 Key = tuple[str, int]
+_ASK_SECONDS = 5.0
+"""How long an answer is waited for; to begin with, the reading waits for it."""
 _PROBE_SECONDS = 5.0
 # The library has no types for these two.
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -28,7 +30,7 @@ class Offsets:
         admin: A client of the cluster.
         consumer: Knows the group.
         settings: The consumer's, for one that looks where a log was cut off.
-        seconds: How long an answer is waited for.
+        leader: Tells which broker leads a partition, as far as is known.
         said: Gives the words of an error.
     """
 
@@ -37,13 +39,14 @@ class Offsets:
         admin: AdminClient,
         consumer: Consumer,
         settings: Mapping[str, Any],
-        seconds: float,
+        leader: Callable[[Key], int],
         said: Callable[[Any], str],
     ) -> None:
         self._admin = admin
         self._consumer = consumer
         self._settings = dict(settings)
-        self._seconds = seconds
+        self._leader = leader
+        self._seconds = _ASK_SECONDS
         self._said = said
         whole = self._settings.get("isolation.level") == "read_uncommitted"
         self._readable = IsolationLevel.READ_UNCOMMITTED if whole else IsolationLevel.READ_COMMITTED
@@ -120,14 +123,18 @@ class Offsets:
     def _ask(
         self, keys: Iterable[Key], spec: OffsetSpec, level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
     ) -> dict[Key, int]:
-        wanted = {TopicPartition(*key): spec for key in keys}
-        if not wanted:
-            return {}
         found: dict[Key, int] = {}
-        answers = self._admin.list_offsets(wanted, isolation_level=level, request_timeout=self._seconds)
-        for part, answer in answers.items():
+        # The answer about all of one question waits for the slowest broker, so each broker has its own.
+        by_leader: dict[int, dict[TopicPartition, OffsetSpec]] = {}
+        for key in keys:
+            by_leader.setdefault(self._leader(key), {})[TopicPartition(*key)] = spec
+        asked = [
+            self._admin.list_offsets(wanted, isolation_level=level, request_timeout=self._seconds)
+            for wanted in by_leader.values()
+        ]
+        for part, answer in ((part, answer) for answers in asked for part, answer in answers.items()):
             try:
-                found[part.topic, part.partition] = answer.result(self._seconds).offset
+                found[part.topic, part.partition] = answer.result(2 * self._seconds).offset
             except KafkaException as error:
                 self.reason = self._said(error.args[0])
         return found

@@ -21,7 +21,7 @@ from flows.sources.kafka_first import FirstPositions
 from flows.sources.kafka_offsets import Key, Offsets
 from flows.sources.kafka_part import KafkaPart
 from flows.sources.kafka_position import Position, branch, to_metadata
-from flows.sources.kafka_topics import ASK_SECONDS, Found, Topic, Topics
+from flows.sources.kafka_topics import Found, Topic, Topics
 from logweir.errors import SourceError
 from logweir.librdkafka import teller
 
@@ -67,7 +67,7 @@ class Reader:
         except KafkaException as error:
             msg = f"source.settings: {self._said(error.args[0])}"
             raise SourceError(msg) from None
-        self.offsets = Offsets(self.topics.admin, self._consumer, settings, ASK_SECONDS, self._said)
+        self.offsets = Offsets(self.topics.admin, self._consumer, settings, self._leader, self._said)
         self.parts: dict[Key, KafkaPart] = {}
         self._in_step = InStep(self._consumer, self.parts, context.alignment)
         self._read: set[Key] = set()
@@ -100,6 +100,9 @@ class Reader:
         except KafkaException as error:
             raise SourceError(self._reason("list the partitions", error)) from error
         return found
+
+    def _leader(self, key: Key) -> int:
+        return self.topics.leaders.get(key, -1)
 
     def _is_refused(self) -> bool:
         # Nothing is assigned yet, so this takes no record.
@@ -322,5 +325,5 @@ def moved(log: str, offset: int | None, present: str) -> str:
     """Return in words that a position is of no use any more."""
     return (
         f"offset {offset} is one of the log {log}, and there is {present} in its place now: the topic was made anew, "
-        "or the brokers are those of another cluster. It is begun anew"
+        "or the brokers are those of another cluster. It is read from where the flow has left it, or else begun anew"
     )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from confluent_kafka import KafkaException
+
 from flows.sources.base import RecordSource, SourceContext, SourcePartition
 from flows.sources.kafka_first import FirstPositions, Start
 from flows.sources.kafka_offsets import Key
@@ -89,11 +91,11 @@ class KafkaSource(RecordSource):
             place = self._first.of(topic, key[1])
         elif not is_same(place.log, topic.log, key[0]):
             self._tell_gap(key, moved(place.log, place.offset, topic.log))
-            place = self._first.of(topic, key[1])
+            place = self._left(key, topic.log) or self._first.of(topic, key[1])
         elif not place.log:
             place = place._replace(log=topic.log, adopted=True)
         part = KafkaPart(reader, *key, place, self._context)
-        part.readable = topic.partitions[key[1]]
+        part.readable = found.led(key)
         return part
 
     def partitions(self) -> int:
@@ -142,6 +144,14 @@ class KafkaSource(RecordSource):
     def _recorded(self) -> list[Key]:
         """Return the partitions whose positions are in the recovery store."""
         return [key for key in map(key_of, self._context.recorded()) if key is not None]
+
+    def _left(self, key: Key, log: str) -> Position | None:
+        """Return where a log was left that the flow has read before, such as that of a cluster that it comes back to."""
+        try:
+            place = self._open().offsets.committed([key]).get(key)
+        except KafkaException:
+            return None
+        return place if place is not None and place.log.partition("#")[0] == log else None
 
     def _tell_gap(self, key: Key, reason: str) -> None:
         topic, number = key

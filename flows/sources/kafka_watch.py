@@ -105,7 +105,7 @@ class Watch:
         discover = bool(self._discover_interval) and now >= self._discover_at
         found = self._reader.topics.look(anew=discover)
         self._issues = found.issues
-        leaderless = {key for key in found.keys() if not found.topics[key[0]].partitions[key[1]]}  # noqa: SIM118
+        leaderless = {key for key in found.keys() if not found.led(key)}  # noqa: SIM118
         for part in list(self._reader.parts.values()):
             self._judge(part, found, leaderless & self._leaderless)
         self._leaderless = leaderless
@@ -134,7 +134,7 @@ class Watch:
         if part.key in leaderless:
             self._lose(part, gone=False)
             part.issue = f"{name}[{number}] has no leader: what it holds is read once a broker that has it is back"
-        elif not part.readable and topic.partitions[number]:
+        elif not part.readable and found.led(part.key):
             part.readable, part.issue = True, ""
             if part.position is None:
                 self._reader.assign()

@@ -146,7 +146,7 @@ class KafkaSource(RecordSource):
         return [key for key in map(key_of, self._context.recorded()) if key is not None]
 
     def _left(self, key: Key, log: str) -> Position | None:
-        """Return where a log was left that the flow has read before, such as that of a cluster that it comes back to."""
+        """Return where a log was left that the flow has read before, such as one of a cluster that it comes back to."""
         try:
             place = self._open().offsets.committed([key]).get(key)
         except KafkaException:

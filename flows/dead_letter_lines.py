@@ -15,6 +15,7 @@ from typing import IO, Any
 import orjson
 
 from flows.dead_letters import Place, Read, Wanted
+from logweir.head import Head
 from logweir.times import epoch_seconds
 from sinks.deadletter import DeadLetter
 
@@ -112,6 +113,9 @@ def parse(line: bytes) -> tuple[str, Read]:
         _text(entry, "reason"),
         _number(entry, "attempts"),
         _text(entry, "identity") if "identity" in entry else "",
+        _head(entry),
+        _text(entry, "log") if "log" in entry else "",
+        _number(entry, "size") if "size" in entry else 0,
     )
     return _text(entry, "destination"), Read(letter, epoch_seconds(entry.get("timestamp")) or time.time())
 
@@ -119,10 +123,40 @@ def parse(line: bytes) -> tuple[str, Read]:
 def _value(entry: dict[str, Any]) -> bytes:
     if "record" in entry:
         return _text(entry, "record").encode()
+    return _decoded("record_base64", _text(entry, "record_base64"))
+
+
+def _head(entry: dict[str, Any]) -> Head:
+    key: bytes | None = None
+    if "key" in entry:
+        key = _text(entry, "key").encode()
+    elif "key_base64" in entry:
+        key = _decoded("key_base64", _text(entry, "key_base64"))
+    headers = entry.get("headers", [])
+    pairs = isinstance(headers, list) and all(isinstance(each, list) and len(each) == 2 for each in headers)  # noqa: PLR2004
+    if not pairs or not all(isinstance(name, str) for name, _ in headers):
+        msg = "`headers` is no list of pairs of a name and a value"
+        raise ValueError(msg)
+    millis = _number(entry, "message_timestamp") if "message_timestamp" in entry else 0
+    return Head(key, [(name, _header(value)) for name, value in headers], millis)
+
+
+def _header(value: Any) -> bytes | None:
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        return _decoded("headers", _text(value, "base64"))
+    if not isinstance(value, str):
+        msg = "`headers` has a value that is neither text nor null nor base64"
+        raise ValueError(msg)  # noqa: TRY004  as below
+    return value.encode()
+
+
+def _decoded(name: str, text: str) -> bytes:
     try:
-        return base64.b64decode(_text(entry, "record_base64"), validate=True)
+        return base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        msg = f"`record_base64` is not base64: {error}"
+        msg = f"`{name}` is not base64: {error}"
         raise ValueError(msg) from error
 
 

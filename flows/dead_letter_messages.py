@@ -7,6 +7,7 @@ from typing import Any
 
 from confluent_kafka import Message
 
+from logweir.head import Head, head_of
 from sinks.deadletter import DeadLetter
 
 
@@ -16,7 +17,12 @@ def parse(message: Message) -> tuple[str, DeadLetter]:
     Raises:
         ValueError: It is no dead letter; the message says why.
     """
-    headers: Mapping[str, Any] = dict(message.headers() or [])
+    every = head_of(message).headers()
+    headers: Mapping[str, Any] = dict(every)
+    own = _number(headers, "headers") if "logweir.headers" in headers else 0
+    # The record's own may have any names, those of letters too.
+    headers = dict(every[own:])
+    millis = _number(headers, "timestamp") if "logweir.timestamp" in headers else 0
     letter = DeadLetter(
         _bytes(message.value()),
         _text(headers, "topic"),
@@ -26,6 +32,9 @@ def parse(message: Message) -> tuple[str, DeadLetter]:
         _text(headers, "reason"),
         _number(headers, "attempts"),
         _text(headers, "identity") if "logweir.identity" in headers else "",
+        Head(head_of(message).key(), every[:own], millis),
+        _text(headers, "log") if "logweir.log" in headers else "",
+        _number(headers, "size") if "logweir.size" in headers else 0,
     )
     return _text(headers, "destination"), letter
 

@@ -9,11 +9,33 @@ from flows.config import Flow
 from flows.dead_letters import Read
 from logweir.batch import Batch
 from logweir.guard import guarded
+from logweir.head import Head
 from operators.decode import CAUSES, Decoder
 from operators.identity import digests_of
 from operators.projection import Projection
 from operators.redact import Redactor
 from operators.rules import compile_rules, fields_of
+
+
+class _Letters:
+    """The origin of letters: when their records were written, and what their messages had beside the values."""
+
+    noted = False
+
+    def __init__(self, reads: Sequence[Read]) -> None:
+        self._heads = {read.letter.offset: read.letter.head for read in reads}
+        # A letter of an older version doesn't say when its record was written; when it became one is the next best.
+        self._written = {
+            read.letter.offset: max(0, read.letter.head.timestamp()[1]) / 1000 or read.written for read in reads
+        }
+
+    def written(self, offsets: Sequence[int]) -> Sequence[float]:
+        """Return when each was written."""
+        return [self._written[offset] for offset in offsets]
+
+    def heads(self, offsets: Sequence[int]) -> Sequence[Head]:
+        """Return what each has beside its value."""
+        return [self._heads[offset] for offset in offsets]
 
 
 class Steps:
@@ -44,11 +66,11 @@ class Steps:
 
     def __call__(self, reads: Sequence[Read]) -> list[Batch]:
         """Return the letters as batches; what still is no record is rejected as it was the last time."""
-        groups: dict[tuple[str, int, bool], list[Read]] = {}
+        groups: dict[tuple[str, int, str, bool], list[Read]] = {}
         for read in reads:
             letter = read.letter
-            groups.setdefault((letter.topic, letter.partition, letter.cause in CAUSES), []).append(read)
-        return [self._batch(group, raw=key[2]) for key, group in groups.items()]
+            groups.setdefault((letter.topic, letter.partition, letter.log, letter.cause in CAUSES), []).append(read)
+        return [self._batch(group, raw=key[3]) for key, group in groups.items()]
 
     def _batch(self, reads: Sequence[Read], *, raw: bool) -> Batch:
         first = reads[0].letter
@@ -57,8 +79,9 @@ class Steps:
             first.partition,
             [read.letter.value for read in reads],
             [read.letter.offset for read in reads],
+            origin=_Letters(reads),
         )
-        batch.written = [read.written for read in reads]
+        batch.log = first.log
         if not raw:
             # What stands here tells a format of plain text that its lines were made records before.
             batch.records = [None] * len(batch)

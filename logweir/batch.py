@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 from typing import Any, NamedTuple, Protocol
 
+from logweir.head import NO_HEAD, Headed
 from logweir.record import Level
 
 
@@ -94,6 +95,10 @@ class Origin(Protocol):
 
     def written(self, offsets: Sequence[int]) -> Sequence[float]:
         """Return when the records of these offsets were written to the source, in epoch seconds."""
+        ...
+
+    def heads(self, offsets: Sequence[int]) -> Sequence[Headed]:
+        """Return what the messages of these offsets have beside their values: key, headers, timestamp."""
         ...
 
 
@@ -279,3 +284,7 @@ class ReadAt:
     def written(self, offsets: Sequence[int]) -> Sequence[float]:
         """Return the time of reading for each."""
         return [self.moment] * len(offsets)
+
+    def heads(self, offsets: Sequence[int]) -> Sequence[Headed]:
+        """Return that they were no messages."""
+        return [NO_HEAD] * len(offsets)

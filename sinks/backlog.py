@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from logweir.batch import Batch, Rejected
+from logweir.head import Headed, head_of
 from sinks.deadletter import DeadLetter
 from sinks.request import Request, cut
 
@@ -23,12 +24,23 @@ class Refused:
     rejected: Sequence[Rejected]
     size: int
     """Raw bytes."""
+    log: str
+    heads: Sequence[Headed]
+    """What the rejected ones have beside their values."""
+
+    @classmethod
+    def of(cls, batch: Batch, size: int) -> Refused:
+        """Return the rejected records of a batch, `size` raw bytes in all."""
+        rejected = batch.account.rejected
+        heads = batch.origin.heads([each.offset for each in rejected])
+        return cls(batch.topic, batch.partition, rejected, size, batch.log, heads)
 
     def letters(self) -> list[DeadLetter]:
         """Return the dead letters."""
+        topic, partition, log = self.topic, self.partition, self.log
         return [
-            DeadLetter(each.value, self.topic, self.partition, each.offset, each.cause, each.detail, 0)
-            for each in self.rejected
+            DeadLetter(each.value, topic, partition, each.offset, each.cause, each.detail, 0, "", head_of(head), log)
+            for each, head in zip(self.rejected, self.heads, strict=True)
         ]
 
 

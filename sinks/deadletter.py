@@ -1,7 +1,7 @@
 """Dead letters: records that can't be delivered, kept with the reason, one by one, so that they can be sent again.
 
-In a directory each is one JSON line; in Kafka each is a message whose value is the original bytes and whose headers
-hold the rest. Both are durable when `flush` returns, which is before the epoch that read the record is recorded.
+In a directory each is one JSON line; in Kafka each is a message with the original key and bytes, whose headers hold the
+rest. Both are durable when `flush` returns, which is before the epoch that read the record is recorded.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import orjson
 
 from logweir.errors import LogweirError
 from logweir.events import Events
+from logweir.head import NO_HEAD, Head, Headers
 from logweir.librdkafka import teller
 from logweir.times import rfc3339
 from sinks.durable import sync
@@ -42,6 +43,12 @@ class DeadLetter(NamedTuple):
     """How often it was sent; 0 when it never was."""
     identity: str = ""
     """Who the record is, where its destination tells repetitions: redaction may have changed its bytes."""
+    head: Head = NO_HEAD
+    """What its message had beside the value: key, headers and timestamp."""
+    log: str = ""
+    """Names the log whose offset it is; empty where that's unknown."""
+    size: int = 0
+    """Bytes of the whole record, where `value` is only its beginning, since no more fits; else 0."""
 
 
 class DeadLetters(Protocol):
@@ -133,11 +140,12 @@ class DirectoryDeadLetters:
             "timestamp": rfc3339(time.time()),
             "destination": self._destination,
             "cause": letter.cause,
-            "reason": letter.reason,
+            "reason": _clean(letter.reason),
             "attempts": letter.attempts,
             "topic": letter.topic,
             "partition": letter.partition,
             "offset": letter.offset,
+            **_beside(letter),
         }
         if letter.identity:
             entry["identity"] = letter.identity
@@ -146,6 +154,39 @@ class DirectoryDeadLetters:
         except UnicodeDecodeError:
             entry["record_base64"] = base64.b64encode(letter.value).decode()
         return entry
+
+
+def _clean(text: str) -> str:
+    """Return text that can be encoded, whatever a destination has answered."""
+    return text.encode(errors="replace").decode()
+
+
+def _beside(letter: DeadLetter) -> dict[str, Any]:
+    """Return the fields of a letter's key, headers, timestamp and log; none where it has none."""
+    more: dict[str, Any] = {}
+    head = letter.head
+    if (key := head.key()) is not None:
+        try:
+            more["key"] = key.decode()
+        except UnicodeDecodeError:
+            more["key_base64"] = base64.b64encode(key).decode()
+    if headers := head.headers():
+        more["headers"] = [[_clean(name), _shown(value)] for name, value in headers]
+    if (millis := head.timestamp()[1]) > 0:
+        more["message_timestamp"] = millis
+    if letter.log:
+        more["log"] = letter.log
+    if letter.size:
+        more["size"] = letter.size
+    return more
+
+
+def _shown(value: bytes | None) -> str | dict[str, str] | None:
+    """Return the value of a header: text, null, or an object with base64 of what is no text."""
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value or b"").decode()}
 
 
 def _append(file: IO[bytes], lines: bytes, path: Path) -> None:
@@ -238,25 +279,45 @@ class KafkaDeadLetters:
                     self._failed.append(letter)
                     self._error = self._said(error)
 
-        headers: dict[str, str | bytes | None] = {
-            "logweir.destination": self._destination,
-            "logweir.cause": letter.cause,
-            "logweir.reason": letter.reason,
-            "logweir.attempts": str(letter.attempts),
-            "logweir.topic": letter.topic,
-            "logweir.partition": str(letter.partition),
-            "logweir.offset": str(letter.offset),
-        }
-        if letter.identity:
-            headers["logweir.identity"] = letter.identity
+        key = letter.head.key()
+        headers: list[Any] = [*headers_of(letter, self._destination)]
         while True:
             try:
-                self._producer.produce(self._topic, letter.value, headers=headers, on_delivery=acknowledged)
+                self._producer.produce(self._topic, letter.value, key, headers=headers, on_delivery=acknowledged)
             except BufferError:
                 # The queue is full: deliveries make room. This is a sender thread, so waiting delays nothing else.
                 self._producer.poll(0.5)
             else:
                 return
+
+
+def headers_of(letter: DeadLetter, destination: str) -> Headers:
+    """Return the headers of a letter's message: first the record's own, then those of the letter.
+
+    The last `logweir.headers` says how many are the record's own, which may have any names; without it none are. The
+    record's timestamp is a header too: as the message's own it would have the topic's retention delete it at once.
+    """
+    own = letter.head.headers()
+    more = {
+        "destination": destination,
+        "cause": letter.cause,
+        "reason": letter.reason,
+        "attempts": str(letter.attempts),
+        "topic": letter.topic,
+        "partition": str(letter.partition),
+        "offset": str(letter.offset),
+    }
+    if letter.identity:
+        more["identity"] = letter.identity
+    if letter.log:
+        more["log"] = letter.log
+    if (millis := letter.head.timestamp()[1]) > 0:
+        more["timestamp"] = str(millis)
+    if letter.size:
+        more["size"] = str(letter.size)
+    if own:
+        more["headers"] = str(len(own))
+    return [*own, *((f"logweir.{name}", text.encode(errors="replace")) for name, text in more.items())]
 
 
 def create_topic(settings: Mapping[str, Any], topic: str) -> None:

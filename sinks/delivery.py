@@ -116,7 +116,7 @@ class Delivery:
                 # What the steps before have dropped is settled; the rest is when it is delivered or dead-lettered.
                 self._flight.release(batch.account.read_bytes - batch.size - refused_bytes)
                 if rejected:
-                    self._backlog.refuse(Refused(batch.topic, batch.partition, rejected, refused_bytes))
+                    self._backlog.refuse(Refused.of(batch, refused_bytes))
                     self._outstanding += len(rejected)
                 self._backlog.append(batch, pieces)
                 self._outstanding += len(batch)
@@ -207,7 +207,8 @@ class Delivery:
 
     def _encode(self, batch: Batch) -> Any:
         """Return what the backlog takes of a batch."""
-        return self._destination.encode(Records.of(batch, written=self._destination.limits.written)) if batch else []
+        limits = self._destination.limits
+        return self._destination.encode(Records.of(batch, written=limits.written, heads=limits.heads)) if batch else []
 
     def _raise_defect(self) -> None:
         if self.defect is not None:

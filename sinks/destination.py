@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from logweir.batch import Batch
+from logweir.head import Headed
 from logweir.record import Level
 
 Getter = Callable[[Any], Any]
@@ -35,6 +36,8 @@ class Limits:
     """Of one encoded record; a larger one is dead-lettered without being sent."""
     written: bool = False
     """Whether the format says when a record was observed, beside when it happened."""
+    heads: bool = False
+    """Whether the format has what a message of Kafka has beside its value."""
 
 
 @dataclass(slots=True)
@@ -55,17 +58,21 @@ class Records:
     """When each was written to the source, in epoch seconds; only where `Limits.written` asks for it."""
     identities: list[str] = field(default_factory=list)
     """What tells each from every other, the same at each repetition; only where the settings are `identified`."""
+    heads: list[Headed] = field(default_factory=list)
+    """What each has beside its value where it was a message of Kafka: key, headers, timestamp. Read lazily."""
 
     @classmethod
-    def of(cls, batch: Batch, *, written: bool = False) -> Records:
+    def of(cls, batch: Batch, *, written: bool = False, heads: bool = False) -> Records:
         """Return the columns of a decoded batch.
 
         Args:
             batch: The batch.
             written: Whether the destination's `Limits.written` asks for when each was written.
+            heads: Whether its `Limits.heads` asks for what each has beside its value.
         """
         times = [*batch.written] if written else []
-        return cls(batch.values, batch.ids, batch.records, batch.times, batch.levels, times, batch.identities)
+        beside = [*batch.origin.heads(batch.offsets)] if heads else []
+        return cls(batch.values, batch.ids, batch.records, batch.times, batch.levels, times, batch.identities, beside)
 
     def __len__(self) -> int:
         return len(self.values)

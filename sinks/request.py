@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from logweir.batch import Batch
+from logweir.head import head_of
 from sinks.compression import compress
 from sinks.deadletter import DeadLetter
 from sinks.destination import Destination, Outcome, Partial, Records, TooLarge
@@ -15,7 +16,8 @@ from sinks.destination import Destination, Outcome, Partial, Records, TooLarge
 class Request:
     """Some records that are delivered together.
 
-    `offsets` is a column beside those of `records`; topic and partition are kept in runs, since neighbours share them.
+    `offsets` is a column beside those of `records`; topic, partition and log are kept in runs, since neighbours share
+    them.
     """
 
     __slots__ = (
@@ -36,8 +38,8 @@ class Request:
     def __init__(self, opened: float) -> None:
         self.records = Records()
         self.offsets: list[int] = []
-        self.runs: list[tuple[int, str, int]] = []
-        """(index of the first record, topic, partition), ascending."""
+        self.runs: list[tuple[int, str, int, str]] = []
+        """(index of the first record, topic, partition, log), ascending."""
         self.size = 0
         """Raw bytes of the records."""
         self.opened = opened
@@ -73,7 +75,7 @@ class Request:
             written: Whether to keep when each was written.
         """
         records = self.records
-        self.runs.append((len(self.offsets), batch.topic, batch.partition))
+        self.runs.append((len(self.offsets), batch.topic, batch.partition, batch.log))
         whole = start == 0 and stop == len(batch.values)
         records.values += batch.values if whole else batch.values[start:stop]
         records.ids += batch.ids if whole else batch.ids[start:stop]
@@ -81,6 +83,7 @@ class Request:
         records.records += batch.records if whole else batch.records[start:stop]
         records.times += batch.times if whole else batch.times[start:stop]
         records.levels += batch.levels if whole else batch.levels[start:stop]
+        records.heads += batch.origin.heads(batch.offsets if whole else batch.offsets[start:stop])
         if written:
             records.written += batch.written[start:stop]
         self.pieces += pieces if whole else pieces[start:stop]
@@ -100,6 +103,7 @@ class Request:
             [mine.levels[index] for index in indexes] if mine.levels else [],
             [mine.written[index] for index in indexes] if mine.written else [],
             [mine.identities[index] for index in indexes] if mine.identities else [],
+            [mine.heads[index] for index in indexes],
         )
         part.offsets = [self.offsets[index] for index in indexes]
         for position, index in enumerate(indexes):
@@ -133,15 +137,15 @@ class Request:
 
     def letter(self, index: int, cause: str, reason: str) -> DeadLetter:
         """Return the dead letter of one record."""
-        topic, partition = self._origin(index)
+        topic, partition, log = self._origin(index)
         value, offset = self.records.values[index], self.offsets[index]
         known = self.records.identities
-        identity = known[index] if known else ""
-        return DeadLetter(value, topic, partition, offset, cause, reason, self.attempt, identity)
+        identity, head = known[index] if known else "", head_of(self.records.heads[index])
+        return DeadLetter(value, topic, partition, offset, cause, reason, self.attempt, identity, head, log)
 
-    def _origin(self, index: int) -> tuple[str, int]:
+    def _origin(self, index: int) -> tuple[str, int, str]:
         run = self.runs[bisect_right(self.runs, index, key=lambda run: run[0]) - 1]
-        return run[1], run[2]
+        return run[1:]
 
 
 def cut(batch: Batch, start: int, records: int, size: int) -> tuple[int, int]:

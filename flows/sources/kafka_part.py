@@ -76,14 +76,24 @@ class Messages:
 
     def written(self, offsets: Sequence[Any]) -> Sequence[float]:
         """Return the timestamps of the messages of these offsets, which are among them, in epoch seconds."""
-        messages = self._messages
-        if len(offsets) < len(messages):
-            by_offset = dict(zip(map(_OFFSET, messages), messages, strict=True))
-            messages = list(map(by_offset.__getitem__, offsets))
+        messages = self.heads(offsets)
         millis = list(map(_MILLIS, map(Message.timestamp, messages)))
         # Where a message has no timestamp, its records' own times can't be doubted by it.
         self.noted = min(millis, default=1) > 0
         return written_seconds(millis, self._read_at)
+
+    def heads(self, offsets: Sequence[Any]) -> Sequence[Message]:
+        """Return the messages of these offsets, which are among them: they have the key, the headers and the time."""
+        messages = self._messages
+        if len(offsets) == len(messages):
+            return messages
+        if not offsets:
+            return []
+        first, last = _OFFSET(messages[0]), _OFFSET(messages[-1])
+        if last - first + 1 == len(messages):  # they ascend, so nothing lies between
+            return [messages[offset - first] for offset in offsets]
+        by_offset = dict(zip(map(_OFFSET, messages), messages, strict=True))
+        return list(map(by_offset.__getitem__, offsets))
 
     def tail(self) -> Sequence[float]:
         """Return the timestamps of the last messages."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from flows.document import Document, Finding, Path, spell
 from flows.shared_files import shared_files
+from flows.topic_circles import topic_circles
 from logweir.settings import nearest
 
 _ALONE = ("stdin", "generate")
@@ -24,7 +25,7 @@ def contradictions(document: Document) -> list[Finding]:
         *_source(document),
         *_destinations(document),
         *_archive(document),
-        *_circles(document),
+        *topic_circles(document),
         *shared_files(document),
         *_renamed(document),
         *_duplicate_rules(document),
@@ -56,20 +57,6 @@ def _archive(document: Document) -> Iterator[Finding]:
         yield document.find(("destinations", "archive"), said, key=True)
 
 
-def _circles(document: Document) -> Iterator[Finding]:
-    """What a destination writes to a topic that the flow reads would go round for ever."""
-    destinations = document.get(("destinations",))
-    if document.get(("source", "type")) != "kafka" or not isinstance(destinations, dict):
-        return
-    topics, brokers = _texts(document.get(("source", "topics"))), _texts(document.get(("source", "brokers")))
-    for name, each in destinations.items():
-        if not isinstance(each, dict) or each.get("type") != "kafka" or each.get("enabled") is False:
-            continue
-        if _texts([each.get("topic")]) & topics and brokers & _texts(each.get("brokers")):
-            said = "is a topic that the source reads, so its records would go round for ever; write to another"
-            yield document.find(("destinations", name, "topic"), said)
-
-
 def _renamed(document: Document) -> Iterator[Finding]:
     """What a destination takes over must not be another's, or be taken twice."""
     destinations = document.get(("destinations",))
@@ -85,10 +72,6 @@ def _renamed(document: Document) -> Iterator[Finding]:
             yield document.find(path, f"{was!r} is a destination of this flow, so nothing of its can be taken over")
         elif taken.setdefault(was, name) != name:
             yield document.find(path, f"the destination {taken[was]} takes over what was {was!r}")
-
-
-def _texts(value: Any) -> set[str]:
-    return {each for each in value if isinstance(each, str)} if isinstance(value, list) else set()
 
 
 def _tests(document: Document) -> Iterator[Finding]:

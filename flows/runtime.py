@@ -329,7 +329,12 @@ def _writes(flow: Flow, topic: str) -> bool:
     """Tell whether a flow writes to a topic itself: its dead letters, or what a destination of it gets."""
     prefix = flow.dead_letter.topic_prefix
     dead = prefix is not None and topic in {f"{prefix}{name}" for name in flow.outlets}
-    return dead or any(getattr(each, "topic", None) == topic for each in flow.destinations.values())
+    brokers = set(flow.source.brokers) if isinstance(flow.source, Kafka) else set()
+    # A topic of this name in another cluster is another topic.
+    return dead or any(
+        getattr(each, "topic", None) == topic and not brokers.isdisjoint(getattr(each, "brokers", ()))
+        for each in flow.destinations.values()
+    )
 
 
 def _in_flight(flow: Flow, settings: DeliverySettings) -> int:

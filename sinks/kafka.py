@@ -2,7 +2,8 @@
 
 Protocol: "Producer" and "Topic configs" in the Apache Kafka documentation; librdkafka's "Idempotent Producer".
 
-    a record is the value of a message, as it is
+    a record is the value of a message, as it is; key, headers and timestamp are those of the source's message, unless
+    the settings say otherwise
     max.message.bytes of the topic (1 MiB by default) bounds a batch of messages, after compression
     every replica in sync has acknowledged what counts as delivered (acks=all)
     what the producer itself repeats after a lost answer is stored once; what the engine sends again after a request has
@@ -17,16 +18,17 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-import orjson
 from pydantic import Field, field_validator
 
-from logweir.json_text import text_of
+from logweir.head import KEY, NO_HEAD
 from logweir.librdkafka import LibrdkafkaSettings, client_settings, refuse_reserved
 from logweir.paths import FieldPath
 from logweir.units import Bytes, Duration
+from sinks import kafka_lines
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records
 from sinks.http import CONNECT_SECONDS
 from sinks.kafka_answers import Failure, Troubles, read_failures
+from sinks.kafka_lines import Messages
 from sinks.settings import BatchSettings, CommonDestination
 
 if TYPE_CHECKING:
@@ -45,9 +47,6 @@ RESERVED = {
 }
 """librdkafka settings that are not the user's, and what to do instead."""
 
-_NO_KEY = b"\xfe"
-_LINE_BREAK = b"\xff"
-"""Neither byte occurs in UTF-8, so no key and no id is mistaken for them."""
 _POLL_SECONDS = 0.05
 _TEND_SECONDS = 5.0
 
@@ -67,9 +66,18 @@ class Kafka(CommonDestination):
     brokers: list[str] = Field(min_length=1, description="Addresses of some brokers, as host:port.")
     topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="The topic to write to.")
     key: FieldPath | None = Field(
-        None,
+        "keep",
         description="The field whose value is the message's key, as a dotted path: records of one key are in one "
-        "partition. Without it they are spread.",
+        "partition. `keep`: the key that the record has in the source's topic. `none`: they are spread. (A field of "
+        "such a name is written /keep.)",
+    )
+    headers: Literal["keep", "drop"] = Field(
+        "keep", description="Whether a message has the headers that the record has in the source's topic."
+    )
+    timestamp: Literal["keep", "record", "now"] = Field(
+        "keep",
+        description="The message's timestamp. `keep`: the one that the record has in the source's topic. `record`: the "
+        "time in the record. `now`: when it is sent, as it is where there is no other.",
     )
     id_header: str | None = Field(
         None,
@@ -111,14 +119,19 @@ class Kafka(CommonDestination):
         """Whether messages have a header that tells repetitions."""
         return self.id_header is not None
 
+    @property
+    def key_field(self) -> str | None:
+        """Return the field of the key, None where it is no field."""
+        return None if self.key in {None, "keep", "none"} else self.key
+
     def fields(self) -> set[str]:
-        """Return the field of the key."""
-        return {self.key} if self.key else set()
+        """Return the field of the key, and of the time."""
+        return {*filter(None, [self.key_field]), *(["timestamp"] if self.timestamp == "record" else [])}
 
     def open(self, getter: Callable[[str], Getter], resume: Any, *, partition: int = 0) -> KafkaDestination:
         """Return the destination; it connects with the first request."""
         del resume, partition
-        return KafkaDestination(self, getter(self.key) if self.key else None)
+        return KafkaDestination(self, getter(self.key_field) if self.key_field else None)
 
 
 class KafkaDestination:
@@ -129,27 +142,40 @@ class KafkaDestination:
         key: Reads a record's key.
     """
 
-    limits = Limits()
     compression: str | None = None
     serial = False
 
     def __init__(self, settings: Kafka, key: Getter | None) -> None:
         self._settings = settings
         self._key = key
-        self._lines = 1 + (key is not None) + (settings.id_header is not None)
-        """Lines that a record has in a body."""
+        self._columns = kafka_lines.Columns(
+            key=key is not None or settings.key == "keep",
+            timestamp=settings.timestamp != "now",
+            headers=settings.headers == "keep",
+            identity=settings.id_header,
+        )
+        self._keeps = "keep" in {settings.key, settings.timestamp, settings.headers}
+        self.limits = Limits(heads=self._keeps)
         self._lock = threading.Lock()
         self._idle: list[Producer] = []
         self._closed = threading.Event()
         self._tender: threading.Thread | None = None
 
     def encode(self, records: Records) -> list[bytes]:
-        """Return each record on a line, behind a line with its key and one with its id, as far as these are asked."""
-        columns = []
-        if self._key is not None:
-            columns.append(_lines(list(map(self._key, records.records))))
-        if self._settings.id_header is not None:
-            columns.append(_lines(records.identities))
+        """Return each record on a line, behind lines with what else its message has, as far as it is asked."""
+        settings, columns = self._settings, []
+        heads = records.heads or [NO_HEAD] * len(records)
+        if self._columns.key:
+            key = self._key
+            found = list(map(KEY, heads)) if key is None else list(map(key, records.records))
+            columns.append(kafka_lines.texts(found))
+        if self._columns.timestamp:
+            keep = settings.timestamp == "keep"
+            columns.append(kafka_lines.millis(heads) if keep else kafka_lines.moments(records.times))
+        if self._columns.headers:
+            columns.append(kafka_lines.headers(heads))
+        if self._columns.identity is not None:
+            columns.append(kafka_lines.texts(records.identities))
         if not columns:
             return records.values
         return list(map(b"\n".join, zip(*columns, records.values, strict=True)))
@@ -162,32 +188,21 @@ class KafkaDestination:
         """Send a message for each record, and wait until each is acknowledged or has failed."""
         from confluent_kafka import KafkaException
 
-        values, keys, headers = self.messages(body)
+        messages = self.messages(body)
         try:
             producer = self._take()
         except KafkaException as error:
             return self._unusable(error)
-        failed = producer.send(self._settings.topic, values, keys, headers)
+        failed = producer.send(self._settings.topic, messages)
         outcome = read_failures(failed, producer.troubles.last, count)
         if not producer.spent:
             with self._lock:
                 self._idle.append(producer)
         return outcome
 
-    def messages(self, body: bytes) -> tuple[list[bytes], list[bytes | None], list[list[tuple[str, bytes]]]]:
-        """Return the values, keys and headers of a body's messages; no keys and no headers where none are asked."""
-        lines = body.split(b"\n")
-        values = lines[self._lines - 1 :: self._lines]
-        keys: list[bytes | None] = []
-        headers: list[list[tuple[str, bytes]]] = []
-        plain = _NO_KEY not in body and _LINE_BREAK not in body
-        if self._key is not None:
-            found = lines[:: self._lines]
-            keys = [*found] if plain else [None if line == _NO_KEY else _unline(line) for line in found]
-        if (name := self._settings.id_header) is not None:
-            found = lines[self._lines - 2 :: self._lines]
-            headers = [[(name, line)] for line in (found if plain else map(_unline, found))]
-        return values, keys, headers
+    def messages(self, body: bytes) -> Messages:
+        """Return the messages of a body."""
+        return self._columns.read(body)
 
     def probe(self) -> Probed:
         """Ask for the topic and for what this user may do with it, which creates no topic."""
@@ -251,27 +266,3 @@ class KafkaDestination:
     def _unusable(self, error: Exception) -> Hold:
         """Return why no client can be made."""
         return Hold(f"{Troubles(self._settings.settings).read(error.args[0]).said}: check `settings`")
-
-
-def _lines(values: list[Any]) -> list[bytes]:
-    """Return keys or ids as lines: text as it is, anything else as JSON."""
-    try:
-        lines = list(map(str.encode, values))
-    except TypeError:
-        lines = [_NO_KEY if each is None else _plain(each) for each in values]
-    if b"\n" in b"".join(lines):
-        lines = [line.replace(b"\n", _LINE_BREAK) for line in lines]
-    return lines
-
-
-def _plain(value: Any) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
-    try:
-        return orjson.dumps(value)
-    except TypeError:  # a whole number of more than 64 bits
-        return text_of(value).encode()
-
-
-def _unline(line: bytes) -> bytes:
-    return line.replace(_LINE_BREAK, b"\n")

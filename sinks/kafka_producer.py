@@ -8,12 +8,13 @@ each record within `message.timeout.ms`, unless a fatal error ends it, and never
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from logweir.librdkafka import LibrdkafkaSettings
 from sinks.http import ANSWER_SECONDS
 from sinks.kafka_answers import ALONE_TOO_LARGE, TOO_LARGE, WITH_ANOTHER, Failure, Troubles
+from sinks.kafka_lines import Messages
 
 MAX_MESSAGE_BYTES = 100_000_000
 """Larger records are refused here; what smaller size the topic takes is for the broker to say (max.message.bytes)."""
@@ -69,40 +70,37 @@ class Producer:
             }
         )
 
-    def send(
-        self, topic: str, values: Sequence[bytes], keys: Sequence[bytes | None], headers: Sequence[Any]
-    ) -> dict[int, Failure]:
+    def send(self, topic: str, messages: Messages) -> dict[int, Failure]:
         """Send records, and return why some were not acknowledged, by their indexes.
 
         Args:
             topic: Where to.
-            values: The messages' values.
-            keys: Their keys, or nothing at all for none.
-            headers: Their headers, or nothing at all for none.
+            messages: What they are sent as.
         """
         self._reported.clear()
         self.troubles.forget()
-        failed = self._hand_over(topic, values, keys, headers)
+        failed = self._hand_over(topic, messages)
         self._wait()
-        failed |= self._read_reports(values, keys)
+        failed |= self._read_reports(messages)
         # What timed out may have been written after all: without its connection, nothing of it can come late. What was
         # refused beside another is no such case, and a new connection for each part of a batch would take its time.
         names = {failure.name for failure in failed.values()} - {WITH_ANOTHER}
         self.spent |= self.troubles.fatal or any(name.startswith("_") for name in names)
         return failed
 
-    def _hand_over(
-        self, topic: str, values: Sequence[bytes], keys: Sequence[bytes | None], headers: Sequence[Any]
-    ) -> dict[int, Failure]:
+    def _hand_over(self, topic: str, messages: Messages) -> dict[int, Failure]:
         """Put everything into the producer's queue, and return what it refuses."""
         from confluent_kafka import KafkaException
 
         client, produce = self._client, self._client.produce
         refused: dict[int, Failure] = {}
         more: dict[str, Any] = {}
-        for index, value in enumerate(values):
+        keys, millis, headers = messages.keys, messages.millis, messages.headers
+        for index, value in enumerate(messages.values):
             if keys:
                 more["key"] = keys[index]
+            if millis:
+                more["timestamp"] = max(0, millis[index])  # 0 is now
             if headers:
                 more["headers"] = headers[index]
             while True:
@@ -155,15 +153,25 @@ class Producer:
                 # Only what was never sent is given up. What is on its way is still waited for.
                 self._client.purge(in_queue=True, in_flight=False)
 
-    def _read_reports(self, values: Sequence[bytes], keys: Sequence[bytes | None]) -> dict[int, Failure]:
-        """Return the reported failures by index. Equal records are interchangeable; reports come without headers."""
+    def _read_reports(self, messages: Messages) -> dict[int, Failure]:
+        """Return the reported failures by index. Reports come without headers.
+
+        Records of one value, key and timestamp are interchangeable where there are no headers. Else all of them have
+        failed: it isn't known which, and one that is sent twice is better than one that isn't.
+        """
         if not self._reported:
             return {}
         indexes: dict[Any, list[int]] = {}
-        for index, value in enumerate(values):
+        keys, headers = messages.keys, messages.headers
+        for index, value in enumerate(messages.values):
             indexes.setdefault((value, keys[index] if keys else None), []).append(index)
         failed = {}
         for error, message in self._reported:
-            failed[indexes[message.value(), message.key()].pop()] = self.troubles.read(error)
+            alike = indexes[message.value(), message.key()]
+            failure = self.troubles.read(error)
+            if headers or messages.millis:
+                failed.update(dict.fromkeys(alike, failure))
+            else:
+                failed[alike.pop()] = failure
         self._reported.clear()
         return failed

@@ -124,6 +124,44 @@ def test_a_topic_that_is_read_is_not_written(brokers: str, topic: str, more: str
         loaded(text)
 
 
+@pytest.mark.parametrize(
+    ("topics", "more", "circle"),
+    [
+        ("[logs, dead.out]", "", "out"),
+        ("[dead.out]", "dead_letter: {topic_prefix: dead.}", "out"),
+        ("[lost.out]", "dead_letter: {topic_prefix: lost.}", "out"),
+        ("[dead.archive]", "retention: {archive: ./archive}", "archive"),
+        ("[dead.out]", "dead_letter: {topic_prefix: lost.}", ""),
+        ("[dead.out]", "dead_letter: {directory: ./dead}", ""),
+        ("[dead.off]", "", ""),
+        ("[dead.other]", "", ""),
+        ("['^dead']", "", ""),
+    ],
+)
+def test_own_dead_letters_are_not_read(topics: str, more: str, circle: str) -> None:
+    """A source that would read the flow's own dead letters is a finding; another flow's may be read."""
+    text = (
+        f"name: a\nsource: {{type: kafka, brokers: ['b:9092'], topics: {topics}}}\ndestinations:\n"
+        f"  out: {{type: console}}\n  off: {{type: file, path: x, enabled: false}}\n{more}\n"
+    )
+    if circle:
+        [found] = findings(text)
+        assert "source.topics" in found
+        assert f"is the topic of this flow's own dead letters for {circle}" in found
+    else:
+        loaded(text)
+
+
+def test_a_destination_among_the_dead_letters() -> None:
+    """A destination that writes to the topic of dead letters is a finding."""
+    text = (
+        "name: a\nsource: {type: kafka, brokers: ['b:9092'], topics: [logs]}\ndestinations:\n"
+        "  out: {type: kafka, brokers: ['b:9092'], topic: dead.out}\n"
+    )
+    [found] = findings(text)
+    assert "is the topic of the dead letters of out" in found
+
+
 def test_missing_at_the_parent() -> None:
     """What is missing is told at the mapping that misses it."""
     assert findings("name: a\n") == [

@@ -22,9 +22,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from logweir.head import Head, Headers
 from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Records, Retry, TooLarge
 from sinks.kafka import RESERVED, Kafka, KafkaDestination
 from sinks.kafka_answers import ALONE_TOO_LARGE, Failure, read_failures
+from sinks.kafka_lines import Messages
 from tests.conftest import start
 from tests.flowing import Running, until
 from tests.servers.kafka import Kafka as Broker
@@ -145,11 +147,37 @@ class TestEncode:
             key if key is None else key.encode() if isinstance(key, str) else json.dumps(key).encode()
             for key, _ in some
         ]
-        headers = [[("id", each.encode())] for _, each in some]
+        headers: list[Headers] = [[("id", each.encode())] for _, each in some]
         for key, header in (("k", "id"), ("k", None), (None, "id"), (None, None)):
-            taker = KafkaDestination(configured(key=key, id_header=header), (lambda each: each) if key else None)
+            plain = {"headers": "drop", "timestamp": "now"}
+            settings = configured(key=key, id_header=header, **plain)
+            taker = KafkaDestination(settings, (lambda each: each) if key else None)
             got = taker.messages(taker.frame(taker.encode(columns)))
-            assert got == (columns.values, keys if key else [], headers if header else [])
+            assert got == Messages(columns.values, keys if key else [], [], headers if header else [])
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.none() | st.binary(max_size=8) | st.sampled_from([b"\n", b"\xfe", b"\xff\x02", b"a\nb"]),
+                st.lists(st.tuples(st.text(), st.none() | st.binary(max_size=12)), max_size=3),
+                st.integers(-1, 1 << 45),
+            ),
+            min_size=1,
+        ),
+        st.booleans(),
+    )
+    def test_what_a_message_has_beside_its_value(self, some: list[tuple[Any, Any, int]], identified: bool) -> None:
+        """Any key, headers and timestamp of the source's messages come through a body of lines as they were."""
+        heads: list[Any] = [Head(*each) for each in some]
+        columns = Records(records(len(some)), identities=[f"i\n{n}" for n in range(len(some))], heads=heads)
+        taker = KafkaDestination(configured(id_header="id" if identified else None), None)
+        got = taker.messages(taker.frame(taker.encode(columns)))
+        own = [[("id", f"i\n{n}".encode())] if identified else [] for n in range(len(some))]
+        expected = [[*each[1], *mine] for each, mine in zip(some, own, strict=True)]
+        assert got.values == columns.values
+        assert got.keys == [key for key, _, _ in some]
+        assert got.millis == [millis for _, _, millis in some]
+        assert (got.headers or [[]] * len(some)) == expected
 
 
 @pytest.mark.kafka

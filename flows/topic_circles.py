@@ -36,7 +36,7 @@ def topic_circles(document: Document) -> Iterator[Finding]:
             said = "is a topic that the source reads, so its records would go round for ever; write to another"
             yield document.find(path, said)
         elif written in letters:
-            said = f"is the topic of the dead letters of {letters[written]}, so a redrive would meet others; write to another"
+            said = f"is the topic of the dead letters of {letters[written]}, which a redrive reads: write to another"
             yield document.find(path, said)
 
 

@@ -73,6 +73,8 @@ class Cluster:
         """By destination and sink partition: what the recovery store held when the workers started."""
         self._lost = False
         """Whether a crash has lost records that can't be read again."""
+        self._left_out = False
+        """Whether something of the source could not be read, and was left out: the run didn't do what it was to do."""
         self.result = 0
 
     @property
@@ -294,7 +296,7 @@ class Cluster:
             self._start_at = now
             return True
         if not any(codes):
-            self.result = int(self._lost)
+            self.result = int(self._lost or self._left_out)
             return False
         if EXIT_UNUSABLE in codes and self._wanted is None:
             self.result = 1
@@ -340,6 +342,7 @@ class Cluster:
         if "event" in message:
             entry = message["event"]
             name, severity = entry.pop("event"), entry.pop("severity")
+            self._left_out = self._left_out or (name, severity) == ("source.gap", "error")
             del entry["timestamp"]
             self._tell(name, severity, **{"stream": self._label, **entry})
         elif "restart" in message and not self._restart_reason and not self._stopping:

@@ -331,7 +331,7 @@ class FilePartition(SourcePartition):
     def _missing(self) -> None:
         """Tell, once, that there is no file."""
         if not self._follow:
-            self._gap("the file is gone before it was read to its end")
+            self._gap("the file is gone before it was read to its end", "error")
             self._done = True
             return
         now = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -234,3 +235,18 @@ def test_a_flow_reads_what_is_named_exactly(tmp_path: Path) -> None:
     done = subprocess.run([*COMMAND, "run", str(flow)], cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["id"] == "1"
+
+
+def test_a_run_that_leaves_a_file_out_says_so(tmp_path: Path) -> None:
+    """What can be read is delivered, and the exit code is 1, whoever looks only at that."""
+    put(tmp_path / "a.log", "1")
+    (tmp_path / "b.log.gz").write_bytes(gzip.compress(b'{"id":"2"}\n' * 5000)[:-20])
+    flow = tmp_path / "flow.yaml"
+    flow.write_text(
+        "name: t\nsource: {type: file, path: './*.{log,log.gz}'}\n"
+        "destinations: {out: {type: console, style: json}}\nstatus: {listen: '127.0.0.1:0'}\n"
+    )
+    done = subprocess.run([*COMMAND, "run", str(flow)], cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert '{"id":"1"}' in done.stdout.splitlines()
+    assert '"event":"source.gap"' in done.stderr

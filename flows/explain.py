@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date
 from typing import Any, BinaryIO, TextIO
 
+from flows.archiving import RetentionSettings
 from flows.config import Flow
 from logweir.batch import Batch
 from logweir.guard import DEFECT
-from logweir.retention import event_time, expires
+from logweir.retention import expires
 from logweir.times import rfc3339
 from operators.decode import Decoder
 from operators.projection import Projection
 from operators.redact import Redactor
 from operators.retention import Retention, fields_of_policies
-from operators.retention_models import Policies
 from operators.rules import RuleSet, Verdict, compile_rules, fields_of
 
 
@@ -137,14 +137,15 @@ class Explainer:
 class _Keeping:
     """Tells how long a record is kept."""
 
-    def __init__(self, settings: Policies, projection: Projection) -> None:
+    def __init__(self, settings: RetentionSettings, projection: Projection) -> None:
         self._retention = Retention(settings, projection.getter, projection.layout.levels)
+        self._dates = settings.archive.dates
         self._holds = [(hold.name, hold.where.test(projection.getter)) for hold in settings.hold]
 
     def __call__(self, record: Any, time: str, written: float) -> Kept:
         (number,) = self._retention.decide([record])
         period = self._retention.classes[number]
-        day = datetime.fromtimestamp(event_time(datetime.fromisoformat(time).timestamp(), written), UTC).date()
+        day = date.fromisoformat(self._dates.of([time], [written])[0][0][:10])
         end = expires(day, period)
         held = tuple(name for name, test in self._holds if test(record))
         return Kept(period, self._retention.names[number], rfc3339(end.timestamp()) if end else None, held)

@@ -20,10 +20,6 @@ _DAYS = {"d": 1, "w": 7, "y": 365}
 _PERIOD = re.compile(r"forever|[1-9][0-9]{0,4}[dwy]")
 _LONGEST_DAYS = 36_500
 """A calendar ends with the year 9999."""
-EARLIEST_SECONDS = 946_684_800.0
-"""2000-01-01: what claims to be older was written by a clock that was never set."""
-AHEAD_SECONDS = 86_400.0
-"""How far ahead of its arrival a record's own time may lie to be believed."""
 
 
 def parse_period(value: Any) -> str:
@@ -53,19 +49,6 @@ def expires(day: date, period: str) -> datetime | None:
     if days is None:
         return None
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=days + 1)
-
-
-def event_time(seconds: float, written: float) -> float:
-    """Return the epoch seconds by which a record is kept: its own time, or when it was written if that can't be true.
-
-    A record from the past is believed, since it may have been sent late. One from before the year 2000 would expire at
-    once, and one from a far future never: both come from clocks that are wrong.
-
-    Args:
-        seconds: The record's own time, in epoch seconds.
-        written: When it was written to the topic, or read, in epoch seconds.
-    """
-    return seconds if EARLIEST_SECONDS <= seconds <= written + AHEAD_SECONDS else written
 
 
 Period = Annotated[

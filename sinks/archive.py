@@ -27,6 +27,7 @@ from pydantic import Field, field_validator, model_validator
 
 from logweir.archive_table import GRACE_SECONDS, PARTITIONED_BY, application, create_table, open_table
 from logweir.batch import Batch
+from logweir.dates import OUTSIDE, Dates
 from logweir.errors import DestinationError, LogweirError
 from logweir.settings import LocalPath
 from logweir.units import Bytes, Duration
@@ -71,6 +72,9 @@ class Archive(AwsAccess):
         "source",
         alias="from",
         description="`source`: every record, whatever the rules drop. `kept`: what the flow's rules let pass.",
+    )
+    dates: Dates = Field(
+        default_factory=Dates, description="Which time a record may have, by which it is kept, found and expires."
     )
     batch: ArchiveBatch = Field(default_factory=ArchiveBatch, description="When there is a commit.")
     retry: RetrySettings = Field(default_factory=RetrySettings, description="How a commit is tried again.")
@@ -124,6 +128,10 @@ class ArchiveDestination:
         """The offset up to which earlier versions have written a topic-partition, by the topic's name."""
         self._table: DeltaTable | None = None
         self._tried: _Tried | None = None
+
+    def screen(self, batch: Batch) -> dict[str, int]:
+        """Count the records whose date is that of their writing."""
+        return {OUTSIDE: self._columns.dates.of(batch.times, batch.written)[1]}
 
     def columns(self, batch: Batch) -> Part | None:
         """Return a batch's columns."""
@@ -353,5 +361,5 @@ def open_archive(
     """
     if any(importlib.util.find_spec(name) is None for name in ("deltalake", "pyarrow")):
         raise DestinationError(MISSING)
-    columns = Columns(getter, classes)
+    columns = Columns(getter, classes, settings.dates)
     return ArchiveDestination(settings.store(), flow, columns, exact=exact and partition != REDRIVE_PARTITION)

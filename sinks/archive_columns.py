@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from logweir.archive_table import columns
 from logweir.batch import Batch
-from logweir.retention import AHEAD_SECONDS, EARLIEST_SECONDS
+from logweir.dates import Dates
 from sinks.destination import Getter
 
 if TYPE_CHECKING:
@@ -70,10 +70,13 @@ class Columns:
     Args:
         getter: Gives the reader of each of `READ`.
         classes: Tells how long records are kept.
+        dates: The dates that a record may have.
     """
 
-    def __init__(self, getter: Callable[[str], Getter], classes: Classes) -> None:
+    def __init__(self, getter: Callable[[str], Getter], classes: Classes, dates: Dates) -> None:
         import pyarrow as pa
+
+        self.dates = dates
 
         self._schema = columns()
         self._texts = {name: getter(field) for name, field in FIELDS.items()}
@@ -87,7 +90,7 @@ class Columns:
 
         records, count = batch.records, len(batch)
         decided = pa.array(self._decide(records), pa.int32())
-        times = moments(batch.times, batch.written)
+        times = moments(self.dates.of(batch.times, batch.written)[0])
         found: dict[str, pa.Array] = {
             "retention": self._classes.take(decided),
             "date": times.cast(pa.date32()),
@@ -104,29 +107,13 @@ class Columns:
         return pa.record_batch([found[name] for name in self._schema.names], schema=self._schema)
 
 
-def moments(times: list[str], written: Sequence[float]) -> pa.Array:
-    """Return settled times; in place of one that can't be true, when the record was written.
-
-    A record from the past is believed, since it may have been sent late. One from before the year 2000 would expire at
-    once, and one from a far future never: both come from clocks that are wrong.
-    """
+def moments(times: list[str]) -> pa.Array:
+    """Return settled times, to the microsecond."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    kind = pa.timestamp("us", "UTC")
     # Arrow reads fractions to the digit of its unit alone.
     cut = times if max(map(len, times)) <= _LONGEST_TIME else [f"{each[:-1][: _LONGEST_TIME - 1]}Z" for each in times]
-    found = pa.array(cut, pa.string()).cast(kind)
-    bounds = pc.min_max(found.cast(pa.int64())).as_py()
-    if bounds["min"] >= EARLIEST_SECONDS * 1e6 and bounds["max"] <= (min(written) + AHEAD_SECONDS) * 1e6:
-        return found
-    instead = pa.array([round(each * 1e6) for each in written], pa.int64())
-    micros = found.cast(pa.int64())
-    believed = pc.and_(
-        pc.greater_equal(micros, int(EARLIEST_SECONDS) * 1_000_000),
-        pc.less_equal(micros, pc.add(instead, int(AHEAD_SECONDS) * 1_000_000)),
-    )
-    return pc.if_else(believed, micros, instead).cast(kind)
+    return pa.array(cut, pa.string()).cast(pa.timestamp("us", "UTC"))
 
 
 def texts(values: list[Any]) -> pa.Array:

@@ -26,6 +26,8 @@ import orjson
 from msgspec import UNSET, Raw, UnsetType
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from logweir.batch import Batch
+from logweir.dates import OUTSIDE, Dates
 from logweir.json_text import without_halves
 from logweir.units import Bytes
 from sinks.address import split_credentials
@@ -75,6 +77,7 @@ class Elasticsearch(CommonDestination):
     api_key: HeaderSecret | None = env_field(
         "ELASTIC_API_KEY", default=None, description="API key, either as id:key or as the encoded form of it."
     )
+    dates: Dates = Field(default_factory=Dates, description="Which dates an `index` with a date pattern may have.")
     pipeline: str | None = Field(None, description="Ingest pipeline that the documents go through.")
     headers: dict[str, HeaderValue] = Field(
         default_factory=dict, description="Further headers of each request; their values are kept secret."
@@ -202,7 +205,6 @@ class ElasticsearchDestination:
         timestamp: Reads a record's timestamp.
     """
 
-    limits = Limits(request_bytes=MAX_REQUEST_BYTES)
     serial = False
 
     def __init__(self, settings: Elasticsearch, timestamp: Getter) -> None:
@@ -210,6 +212,8 @@ class ElasticsearchDestination:
         self.compression = "gzip" if settings.compression else None
         self._index = settings.index
         self._dated = bool(_DATE.search(settings.index))
+        self._dates = settings.dates
+        self.limits = Limits(request_bytes=MAX_REQUEST_BYTES, written=self._dated)
         self._targets: dict[str, bytes] = {}
         error = "items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
         query = f"filter_path=errors,items.*._id,items.*.status,{error}"
@@ -235,6 +239,10 @@ class ElasticsearchDestination:
             connections=settings.concurrency,
         )
 
+    def screen(self, batch: Batch) -> dict[str, int]:
+        """Count the records that go to the index of when they were written."""
+        return {OUTSIDE: self._dates.of(batch.times, batch.written)[1]} if self._dated else {}
+
     def encode(self, records: Records) -> list[bytes]:
         """Return an action line and the document for each record; the document is the record's own bytes."""
         times = records.times
@@ -244,10 +252,11 @@ class ElasticsearchDestination:
                 f'{{"create":{{{fixed}"_id":"{identity}"}}}}\n{{"@timestamp":"{time}",'.encode() + value[1:]
                 for value, identity, time in zip(records.values, records.identities, times, strict=True)
             ]
+        filed = self._dates.of(times, records.written)[0] if self._dated else times
         return [
-            b'{"create":{%b"_id":%b}}\n%b' % (self._target(time), _id(identity), self._document(value, time, row))
-            for value, identity, time, row in zip(
-                records.values, records.identities, times, records.records, strict=True
+            b'{"create":{%b"_id":%b}}\n%b' % (self._target(day), _id(identity), self._document(value, time, row))
+            for value, identity, time, day, row in zip(
+                records.values, records.identities, times, filed, records.records, strict=True
             )
         ]
 

@@ -184,7 +184,8 @@ def test_delivers(checkout: Path, acme: Acme, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "said"), [(TOKEN, "Delivered(duplicates=0)"), ("other", "Hold(issue='HTTP 401: check url and token')")]
+    ("token", "said"),
+    [(TOKEN, "Delivered(duplicates=0)"), ("other", "Hold(issue='HTTP 401: check url and token', blame='service')")],
 )
 def test_probe(token: str, said: str, checkout: Path, acme: Acme) -> None:
     """It tells a service that takes its token from one that doesn't, without sending anything."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from logweir.retention import days_of, event_time, expires, parse_period
+from logweir.retention import days_of, expires, parse_period
 
 NOW = 1_767_225_600.0
 
@@ -36,19 +36,3 @@ def test_expiry() -> None:
     assert expires(date(2026, 1, 1), "7d") == datetime(2026, 1, 9, tzinfo=UTC)
     assert expires(date(2026, 1, 1), "forever") is None
     assert days_of("2y") == 730
-
-
-@pytest.mark.parametrize(
-    ("own", "seconds"),
-    [
-        (NOW + 0.5, NOW + 0.5),
-        (1_735_682_400.0, 1_735_682_400.0),
-        (NOW + 23 * 3600, NOW + 23 * 3600),
-        (NOW + 48 * 3600, NOW),
-        (253_402_300_799.0, NOW),
-        (1.0, NOW),
-    ],
-)
-def test_whose_time(own: float, seconds: float) -> None:
-    """A record's own time counts, unless a clock must have been wrong: then the time of its writing does."""
-    assert event_time(own, NOW) == seconds

@@ -19,9 +19,10 @@ from flows.search.answer import Search
 from flows.search.newest import Row
 from flows.search.query import Query, values_needed
 from logweir.batch import Batch
+from logweir.dates import EARLIEST_SECONDS
 from logweir.errors import LogweirError
 from logweir.record import LEVELS, LevelTable
-from logweir.retention import EARLIEST_SECONDS, expires
+from logweir.retention import expires
 from logweir.settings import nearest
 from logweir.times import epoch_seconds, rfc3339
 from logweir.units import parse_duration

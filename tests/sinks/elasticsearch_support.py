@@ -43,7 +43,7 @@ def records(*values: bytes, ids: Sequence[str] | None = None) -> Records:
     """Return the columns of a request."""
     batch = decoded(values)
     assert not batch.account.rejected
-    found = Records.of(batch)
+    found = Records.of(batch, written=True)
     if ids is not None:
         found.identities = list(ids)
     return found

@@ -21,11 +21,10 @@ from pydantic import ValidationError
 
 from flows.sources.generate import batch as generated
 from logweir.archive_table import MADE, application, columns
+from logweir.dates import OUTSIDE
 from logweir.errors import DestinationError
-from logweir.retention import event_time
-from logweir.times import epoch_seconds, rfc3339
 from sinks.archive import ArchiveDestination
-from sinks.archive_columns import moments, texts
+from sinks.archive_columns import texts
 from sinks.archive_files import files
 from sinks.destination import REDRIVE_PARTITION, Delivered, Hold, Retry
 from tests.servers.s3 import FakeS3, error
@@ -89,24 +88,12 @@ class TestRows:
             assert dict(archive.delivery.ledger.dead_lettered) == {"not JSON": 1}
         assert rows(tmp_path / "a")["offset"].to_list() == [0, 2]
 
-    def test_whose_time(self) -> None:
-        """A row's time is its record's own, unless that can't be true: each by when it was written itself."""
-        day = 1_767_225_600.0
-        odd = ["1970-01-02T00:00:00Z", "9999-01-01T00:00:00Z", "2025-12-31T22:00:00Z", "2026-01-01T00:00:00.123456789Z"]
-        good = ["2026-01-01T00:00:00Z", "2025-06-01T00:00:00.123456Z", "2026-01-01T23:00:00.5Z"]
-        for times in (odd, good, odd + good):
-            written = [day + 100 * each for each in range(len(times))]
-            found = [each.timestamp() for each in moments(times, written).to_pylist()]
-            own = [epoch_seconds(each) or 0.0 for each in times]
-            assert found == pytest.approx([event_time(*each) for each in zip(own, written, strict=True)], abs=2e-6)
-
-    def test_a_poll_that_spans_days(self) -> None:
-        """Right times of a backlog stay, though one poll spans many days; a wrong one is by its own writing."""
-        written = [1_767_225_600.0 + 86_400 * each for each in range(10)]
-        times = [rfc3339(each) for each in written]
-        assert [each.timestamp() for each in moments(times, written).to_pylist()] == written
-        times[3] = rfc3339(written[9])
-        assert [each.timestamp() for each in moments(times, written).to_pylist()] == written
+    def test_a_date_out_of_bounds_makes_no_file(self, tmp_path: Path) -> None:
+        """A record of a clock that is wrong is kept and found by when it was read, and counted."""
+        with writer(configured(tmp_path / "a"), tmp_path) as archive:
+            archive.deliver([b'{"timestamp":"%d-01-01T00:00:00Z"}' % year for year in (1970, 2001, 2020, 9999)])
+            assert archive.delivery.status()["notices"] == {OUTSIDE: 4}
+        assert len(set(rows(tmp_path / "a")["date"].to_list())) == 1
 
     def test_texts(self) -> None:
         """Text stays as it is, but for halves of characters; what is none becomes JSON."""

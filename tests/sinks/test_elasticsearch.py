@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from logweir.batch import Batch, ReadAt
+from logweir.dates import OUTSIDE
 from operators.decode import UNREAD_TIME, Decoder
 from operators.identity import digests_of
 from sinks.destination import Delivered, Hold, Invalid, Outcome, Partial, Records, Retry, TooLarge
@@ -24,7 +25,7 @@ from sinks.elasticsearch_answers import read_answer
 from sinks.http import Response
 from tests.servers.elastic import FakeElastic, Fault
 from tests.sinks.cloud_support import engine
-from tests.sinks.elasticsearch_support import ARRIVED, PROJECTION, configured, destination, records
+from tests.sinks.elasticsearch_support import ARRIVED, PROJECTION, configured, decoded, destination, records
 from tests.sinks.troubles import ask
 
 PLAIN = b'{"id":"1","timestamp":"2026-11-01T10:00:00.000Z","message":"m"}'
@@ -151,10 +152,21 @@ class TestIndex:
         for day in range(2):
             batch = Batch("logs", 0, list(values), range(3), origin=ReadAt(ARRIVED + day * 86400))
             Decoder(PROJECTION, identified=True)(batch)
-            pieces = taker.encode(Records.of(batch))
+            pieces = taker.encode(Records.of(batch, written=True))
             days.append([json.loads(piece.split(b"\n")[0])["create"]["_index"] for piece in pieces])
             assert batch.account.notices == {UNREAD_TIME: 1}
         assert days == [["logs-21", "logs-21", "logs-01"], ["logs-22", "logs-22", "logs-01"]]
+
+    def test_a_date_out_of_bounds_makes_no_index(self) -> None:
+        """A record of a clock that is wrong goes to the index of its arrival, as it is, and is counted."""
+        values = [b'{"timestamp":"%d-01-01T00:00:00Z"}' % year for year in (1970, 2020, 2026, 9999)]
+        got = sent(*values, index="logs-%Y.%m.%d")
+        assert [action["_index"][5:] for action, _ in got] == ["2026.09.21", "2026.09.21", "2026.01.01", "2026.09.21"]
+        assert [document["@timestamp"][:4] for _, document in got] == ["1970", "2020", "2026", "9999"]
+        assert destination(index="logs-%Y.%m.%d").screen(decoded(values)) == {OUTSIDE: 3}
+        assert destination(index="logs").screen(decoded(values)) == {}
+        settings = {"index": "logs-%Y", "dates": {"past": "520w", "future": "1d"}}
+        assert [each[0]["_index"][5:] for each in sent(*values, **settings)] == ["2026", "2020", "2026", "2026"]
 
     def test_names_of_indexes_are_remembered_up_to_a_bound(self) -> None:
         """Timestamps without end don't fill the memory."""

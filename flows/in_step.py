@@ -41,7 +41,8 @@ class Teller:
         if not (self._alignment.active and lows and lows[-1]):
             return []
         standing, told = self._alignment.standing(lows[-1]), self._told
-        if told is not None and standing.low - told.low < STEP and standing.furthest - told.furthest < STEP:
+        moved = told is None or standing.low - told.low >= STEP or standing.furthest - told.furthest >= STEP
+        if not moved and told is not None and standing.lanes == told.lanes:
             return []
         self._told = standing
         return [(name, standing) for name in self._others]

@@ -119,18 +119,30 @@ class Passed(NamedTuple):
 
 def run(kafka: Kafka, backlog: Backlog, rule: dict[str, Any], workers: int, directory: Path, **source: Any) -> Passed:
     """Run a flow with one limit over all that is in the topic; return what has passed in all runs so far."""
+    flow, group = prepare(kafka, backlog, rule, directory, **source)
+    with Running(flow, "--workers", str(workers)) as running:
+        running.drain(kafka, backlog.topic, f"{group}.out")
+        assert running.stop() == 0
+    return outcome(backlog, directory, running)
+
+
+def prepare(kafka: Kafka, backlog: Backlog, rule: dict[str, Any], directory: Path, **source: Any) -> tuple[Path, str]:
+    """Write a flow with one limit that reads the topic into files; return its path and its group."""
     directory.mkdir(exist_ok=True)
     group = f"{backlog.topic}-{directory.name}"
     settings = {"type": "kafka", "brokers": [kafka.brokers], "topics": [backlog.topic], "group": group, **source}
     out: dict[str, dict[str, Any]] = {"out": {"type": "file", "path": f"{directory}/out-{{partition}}"}}
     flow = write_flow(directory, kafka, backlog.topic, out, source=settings, rules=[{"name": "R", **rule}])
-    with Running(flow, "--workers", str(workers)) as running:
-        running.drain(kafka, backlog.topic, f"{group}.out")
-        assert running.stop() == 0
+    return flow, group
+
+
+def outcome(backlog: Backlog, directory: Path, running: Running) -> Passed:
+    """Return what a flow that has ended has let pass, in all of its runs."""
     lines = [line for path in directory.glob("out-*") for line in path.read_bytes().splitlines()]
     ledger = running.ledgers()["out"]
     passed = [backlog.messages[orjson.loads(line)["n"]] for line in lines]
-    assert ledger.delivered == len(passed) == ledger.read - sum(ledger.dropped.values())
+    figures = (ledger.read, ledger.delivered, sum(ledger.dropped.values()))
+    assert figures == (ledger.read, len(passed), ledger.read - len(passed)), figures
     return Passed(passed, ledger.read, sum(ledger.dropped.values()))
 
 

@@ -116,6 +116,8 @@ class Alignment:
     def lane(self, name: str) -> Lane:
         """Take in a partition of this process."""
         lane = self._lanes[name] = Lane(name)
+        # The engine makes partitions one after another: how far the first ones are is not enough.
+        self._low = self._carried = self._told = 0.0
         self._changed = True
         return lane
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from pathlib import Path
 
+import orjson
 import pytest
 
-from tests.backlogs import HALF_AN_HOUR, Backlog, Shape, assert_exact, begin_of, clocks, run, sparse, uneven
+from logweir.times import epoch_seconds, rfc3339
+from tests.backlogs import (
+    HALF_AN_HOUR,
+    Backlog,
+    Shape,
+    assert_exact,
+    begin_of,
+    clocks,
+    run,
+    sparse,
+    uneven,
+)
+from tests.flowing import Running
 from tests.servers.kafka import Kafka
 
 pytestmark = pytest.mark.kafka
@@ -53,3 +68,30 @@ def test_repetitions_in_other_partitions(kafka: Kafka, tmp_path: Path) -> None:
     backlog.send(sparse(begin_of(RECORDS), RECORDS))
     found = run(kafka, backlog, {"type": "dedupe", "by": "message", "window": "10s"}, 2, tmp_path / "flow")
     assert sorted(each.text for each in found.messages) == sorted({each.text for each in backlog.messages})
+
+
+def test_a_backlog_of_several_files(tmp_path: Path) -> None:
+    """Files are read side by side: each second of four of them keeps what the limit says."""
+    begin, seconds = begin_of(0), range(4000)
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        lines = [
+            {"timestamp": rfc3339(begin - 4000 + second), "message": f"{number} " + "x" * 300} for second in seconds
+        ]
+        (tmp_path / "in" / f"{number}.log").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    (tmp_path / "in" / "empty.log").touch()
+    flow = {
+        "name": "files",
+        "source": {"type": "file", "path": str(tmp_path / "in" / "*.log")},
+        "rules": [{"name": "R", **PER_SECOND}],
+        "destinations": {"out": {"type": "file", "path": str(tmp_path / "out.ndjson")}},
+        "recovery": {"directory": str(tmp_path / "recovery"), "interval": "500ms"},
+        "dead_letter": {"directory": str(tmp_path / "dead")},
+        "status": {"listen": "127.0.0.1:0"},
+    }
+    (tmp_path / "flow.yaml").write_text(json.dumps(flow))
+    with Running(tmp_path / "flow.yaml") as running:
+        assert running.process.wait(120) == 0
+    records = map(orjson.loads, (tmp_path / "out.ndjson").read_bytes().splitlines())
+    found = Counter(int(epoch_seconds(each["timestamp"]) or 0) for each in records)
+    assert found == dict.fromkeys(range(begin - 4000, begin), 3)

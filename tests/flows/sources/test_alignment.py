@@ -115,6 +115,20 @@ def test_partitions_of_other_workers_count() -> None:
     assert alignment.allowed(own, some) == 30
 
 
+def test_partitions_that_are_made_later_count() -> None:
+    """After a start the engine makes them one by one: until the last one is there, and known, nobody goes."""
+    alignment = aligned(2)
+    first = alignment.lane("logs-0")
+    alignment.wait(first, column(NOW - 1000, 30))
+    assert alignment.low == NOW - 1000
+    alignment.carry(alignment.low)
+    second = alignment.lane("logs-1")
+    assert (alignment.low, alignment.allowed(first, column(NOW - 1000, 30))) == (0.0, 0)
+    alignment.wait(second, column(NOW - 5000, 30))
+    assert alignment.low == NOW - 5000
+    assert alignment.due()
+
+
 def test_nobody_waits_where_nothing_counts_by_event_time() -> None:
     """Without such a limit, and with one partition, everything is handed out at once."""
     idle, alone = aligned(2), aligned(1)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -95,7 +96,9 @@ class Redrive:
         flight = Flight(self._flow.max_in_flight)
         dead_letters = _AddingUp(_dead_letters(self._flow, self._name, self._events))
         destination = settings.open(steps.getter, letters.state, partition=REDRIVE_PARTITION)
-        delivery = deliver_to(destination, delivering(self._name, settings), dead_letters, flight, self._events)
+        delivery = deliver_to(
+            destination, replace(delivering(self._name, settings), again=True), dead_letters, flight, self._events
+        )
         report = Report(self._name, letters.passed, ledger=delivery.ledger, undeliverable=self._undeliverable)
         try:
             report.complete = self._send_all(letters, steps, delivery, dead_letters, flight)

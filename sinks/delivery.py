@@ -45,6 +45,8 @@ class Delivering:
     flush_interval: float = 5.0
     concurrency: int = 4
     policy: Policy = field(default_factory=Policy)
+    again: bool = False
+    """Whether all were refused before, as in a redrive: then it shows no wrong setting that none is taken."""
 
 
 class Delivery:
@@ -78,7 +80,7 @@ class Delivery:
         self._events = events
         self.ledger = ledger or Ledger()
         self.stats = Stats()
-        self._memory = Memory()
+        self._memory = Memory(ever=settings.again)
         self._in_order: bool = getattr(destination, "serial", True)
         self._draining = False
         """Whether a barrier waits, so that nothing more comes."""

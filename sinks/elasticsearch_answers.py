@@ -31,6 +31,8 @@ _POISON = {
 
 Any other 5xx, such as a full disk's `i_o_exception`, is the cluster's trouble and holds the stream.
 """
+_OF_A_SHARD = {"rejected: mapper_parsing_exception", "rejected: document_parsing_exception"}
+"""What a shard says of the one document that it looks at. Other errors may be said of all for one of them."""
 _MISDIRECTED = {
     re.compile(r"index_closed_exception"): "open the index, or check index",
     re.compile(r"invalid_index_name_exception"): "check index",
@@ -160,7 +162,8 @@ def _outcome(answer: Response, results: Mapping[int, dict[str, Any]]) -> Outcome
     if not rejected and not retry:
         return Delivered(duplicates)
     reason = reasons.most_common(1)[0][0] if reasons else ""
-    blame: Blame = "each" if issue and not reasons else "service"
+    by_shard = all(cause in _OF_A_SHARD for cause, _ in rejected.values())
+    blame: Blame = "each" if not reasons and (issue or by_shard) else "service"
     return Partial(rejected, sorted(retry), reason, answer.retry_after(), issue, duplicates, blame)
 
 

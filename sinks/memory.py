@@ -32,10 +32,14 @@ class Standing(NamedTuple):
 
 
 class Memory:
-    """The memory of one destination. Its owner holds a lock about each use."""
+    """The memory of one destination. Its owner holds a lock about each use.
 
-    def __init__(self) -> None:
-        self.ever = False
+    Args:
+        ever: Whether it is known to take records.
+    """
+
+    def __init__(self, *, ever: bool = False) -> None:
+        self.ever = ever
         self._answers = 0
         """By which anything was taken."""
         self._records = 0

@@ -287,3 +287,15 @@ class TestOneTarget:
         mended.set()
         delivery.barrier()
         assert (delivery.ledger.delivered, dead(tmp_path)) == (100, [])
+
+
+def test_those_that_were_refused_before(deliver: Start, tmp_path: Path) -> None:
+    """In a redrive it shows no wrong setting that none is taken: each is tried once more, and set aside again."""
+    script = Script(lambda values: Partial({at: ("no", value.decode()) for at, value in enumerate(values)}))
+    delivering = Delivering("d", 50, 1_000_000, 0.01, 2, QUICK, again=True)
+    delivery = Delivery(delivering, script, DirectoryDeadLetters(tmp_path, "d", 0), Flight(1 << 30), Events())
+    delivery.write([batch(*numbered(100))])
+    delivery.barrier()
+    delivery.close()
+    assert len(dead(tmp_path)) == 100
+    assert len(script.requests) == 2

@@ -338,10 +338,12 @@ class FilePartition(SourcePartition):
         self._since = self._since or now
         if now - self._since < _MISSING_WAIT:
             return
-        self.issue = f"{why_none(str(self._path))}; it is waited for"
-        if self.issue != self._told:
-            self._told = self.issue
-            self.context.events.tell("source.missing", "warn", path=str(self._path), reason=self.issue)
+        reason = f"{why_none(str(self._path))}; it is waited for"
+        if self._text is None:  # after a rotation the next file may come with the next record, and nothing is amiss
+            self.issue = reason
+        if reason != self._told:
+            self._told = reason
+            self.context.events.tell("source.missing", "warn", path=str(self._path), reason=reason)
 
     def _gap(self, reason: str, severity: str = "warn") -> None:
         self.context.events.tell("source.gap", severity, path=str(self._path), reason=reason)

@@ -10,7 +10,7 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,9 @@ from pathlib import Path
 from flows.sources.rotation import is_rotated_name, without_file, without_rotated
 
 MOST_ALTERNATIVES = 256
+Identity = tuple[int, int]
+"""Device and inode."""
+
 _TOKENS = re.compile(r"\[!?\]?[^\]]*\]|[{},]")
 """What matters for braces: a group in brackets stands for one character, also where that is a brace."""
 
@@ -72,7 +75,7 @@ def is_pattern(path: str) -> bool:
 
 def find_files(path: str) -> list[Path]:
     """Return the files that a path names, sorted, each file once."""
-    return _each_once(_named(path))
+    return _each_once(_identified(path))
 
 
 def followed_files(path: str, known: Iterable[Path] = ()) -> list[Path]:
@@ -83,7 +86,8 @@ def followed_files(path: str, known: Iterable[Path] = ()) -> list[Path]:
         known: The paths that are read already: of several names of one file, one of these is taken.
     """
     known = set(known)
-    return _each_once(without_rotated(filter(_identity, _named(path)), known), known)
+    found = _identified(path)
+    return _each_once({each: found[each] for each in without_rotated(found, known)}, known)
 
 
 def _named(path: str) -> set[Path]:
@@ -95,14 +99,22 @@ def _named(path: str) -> set[Path]:
     return set(map(Path, found))
 
 
-def _each_once(paths: Iterable[Path], prefer: Collection[Path] = ()) -> list[Path]:
+def _identified(path: str) -> dict[Path, Identity]:
+    """Return the regular files that a path names, each name with what tells its file from all others."""
+    found = ((each, _identity(each)) for each in _named(path))
+    return {each: identity for each, identity in found if identity is not None}
+
+
+def _each_once(paths: Mapping[Path, Identity], prefer: Collection[Path] = ()) -> list[Path]:
     """Return one path of each file: a known one, else one that is no link, else the shortest."""
-    names: dict[tuple[int, int], Path] = {}
-    for path in sorted(paths, key=lambda each: (each not in prefer, each.is_symlink(), len(str(each)), each)):
-        identity = _identity(path)
-        if identity is not None:
-            names.setdefault(identity, path)
-    return sorted(names.values())
+    names: dict[Identity, list[Path]] = {}
+    for path, identity in paths.items():
+        names.setdefault(identity, []).append(path)
+
+    def order(path: Path) -> tuple[bool, bool, int, Path]:
+        return path not in prefer, path.is_symlink(), len(str(path)), path
+
+    return sorted(each[0] if len(each) == 1 else min(each, key=order) for each in names.values())
 
 
 def would_name(path: str, file: str) -> bool:
@@ -180,7 +192,7 @@ def _is_there(path: str) -> bool:
     return os.path.lexists(path) or not without_file([Path(path)])
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> Identity | None:
     """Return what tells a regular file from all others; None where there is none, or nobody may look."""
     try:
         status = path.stat()

@@ -146,6 +146,25 @@ def test_between_a_rename_and_a_create(tmp_path: Path) -> None:
     assert flow.restarts == []
 
 
+def test_a_file_that_comes_late_after_a_rotation_is_no_issue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A logger that makes its next file with its next record, hours later, makes no flow unhealthy."""
+    monkeypatch.setattr(flows.sources.file_part, "_MISSING_WAIT", 0.0)
+    path = tmp_path / "app.log"
+    write(path, *lines(0, 2))
+    flow = Flow()
+    source = File.model_validate({"type": "file", "path": str(path), "follow": True}).open(flow.context)
+    part = source.build_part("s", str(path), None)
+    _OPEN.append(part)
+    assert read({"": part}) == lines(0, 2)
+    rotate(path, "app.1.log", 1)
+    for _ in range(3):
+        read({"": part})
+    assert [told["event"] for told in flow.told] == ["source.missing"]
+    assert source.issues() == []
+    write(path, *lines(2, 4))
+    assert read({"": part}) == lines(2, 4)
+
+
 @pytest.mark.parametrize("pattern", ["app.log", "*.log"])
 def test_the_projects_own_logger(tmp_path: Path, pattern: str) -> None:
     """What logweir-logger writes and rotates is read once, all of it."""

@@ -202,6 +202,8 @@ class FilePartition(SourcePartition):
             self._gap(f"{error}; the rest of this file is lost", "error")
             return b""
         self.issue, self._failing = "", None
+        if chunk:
+            self._told = ""  # what goes wrong after this is told anew
         return chunk
 
     def _take(self, chunk: bytes, batches: list[Batch]) -> None:

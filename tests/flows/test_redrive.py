@@ -110,7 +110,7 @@ def test_those_that_fail_again(elastic: FakeElastic, tmp_path: Path, letters: Pa
     assert redrive(flow).code == 0
     assert len(ids(elastic)) == 200
     assert not list(letters.glob("*.*json"))
-    assert set(elastic.creates.values()) == {1, 3}
+    assert sorted(elastic.creates.values())[:198] == [1] * 198
 
 
 def test_nothing_is_dead(elastic: FakeElastic, tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from flows.sources.base import SourceContext
 from flows.sources.kafka import Kafka
 from logweir.errors import LogweirError
 from logweir.events import Events
+from logweir.librdkafka import teller
 from operators.projection import Projection
 from sinks.archive import ArchiveDestination
+from sinks.deadletter_topic import shortcomings
 from sinks.destination import Delivered, Hold
 from sinks.health import timed
 from sinks.settings import DeliverySettings
@@ -51,6 +53,10 @@ def connect(flow: Flow) -> list[Answer]:
     if isinstance(flow.source, Kafka):
         asks.append(partial(_ask_source, flow, flow.group))
     asks += [partial(_ask, flow, name, settings) for name, settings in flow.outlets.items()]
+    if isinstance(flow.source, Kafka) and flow.dead_letter.topic_prefix is not None:
+        asks += [
+            partial(_ask_letters, flow.source, name, f"{flow.dead_letter.topic_prefix}{name}") for name in flow.outlets
+        ]
     with ThreadPoolExecutor(max_workers=len(asks)) as pool:
         return list(pool.map(lambda ask: ask(), asks))
 
@@ -95,3 +101,16 @@ def _ask_source(flow: Flow, group: str) -> Answer:
         return Answer(SOURCE, "kafka", "error", None, str(error))
     issues = source.issues()
     return Answer(SOURCE, "kafka", "error" if issues else "connected", None, "; ".join(issues))
+
+
+def _ask_letters(source: Kafka, name: str, topic: str) -> Answer:
+    """Look at the topic of a destination's dead letters, if there is one already."""
+    from confluent_kafka import KafkaException
+
+    named = [each for each in source.topics if not each.startswith("^")]
+    shown = f"{name}: dead letters"
+    try:
+        said = shortcomings(source.librdkafka(), topic, named)
+    except KafkaException as error:
+        return Answer(shown, "kafka", "error", None, teller(source.settings)(error.args[0]))
+    return Answer(shown, "kafka", "error" if said else "connected", None, "; ".join(said))

@@ -106,6 +106,8 @@ class Passed:
     """Letters of another flow."""
     others: Counter[str] = field(default_factory=Counter)
     """Letters of causes that were not asked for."""
+    cut: int = 0
+    """Letters that keep only the beginning of a record that is gone from its topic; they are put back."""
     gone: int = 0
     """Letters that the topic's retention has deleted before they were sent."""
 

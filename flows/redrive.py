@@ -16,7 +16,8 @@ from pathlib import Path
 from types import FrameType
 
 from flows.config import Flow
-from flows.dead_letters import READ_BYTES, Letters, Wanted
+from flows.dead_letter_whole import WholeRecords
+from flows.dead_letters import READ_BYTES, Letters, Read, Wanted
 from flows.redrive_report import Report
 from flows.redrive_steps import Steps
 from flows.runtime import delivering
@@ -99,20 +100,31 @@ class Redrive:
         delivery = deliver_to(
             destination, replace(delivering(self._name, settings), again=True), dead_letters, flight, self._events
         )
+        whole = None
+        if isinstance(source := self._flow.source, Kafka):
+            whole = WholeRecords(source.librdkafka(), f"{source.group}.redrive.{self._name}")
         report = Report(self._name, letters.passed, ledger=delivery.ledger, undeliverable=self._undeliverable)
         try:
-            report.complete = self._send_all(letters, steps, delivery, dead_letters, flight)
+            report.complete = self._send_all(letters, steps, delivery, dead_letters, flight, whole)
             if report.complete:
                 self._tidy(letters, report)
         except UndeliveredError as error:
             self._events.tell("redrive.stopped", "warn", stream=self._name, reason=str(error))
         finally:
             delivery.close()
+            if whole is not None:
+                whole.close()
         report.stopped = self._stop_by is not None
         return report
 
     def _send_all(
-        self, letters: Letters, steps: Steps, delivery: Delivery, dead_letters: _AddingUp, flight: Flight
+        self,
+        letters: Letters,
+        steps: Steps,
+        delivery: Delivery,
+        dead_letters: _AddingUp,
+        flight: Flight,
+        whole: WholeRecords | None,
     ) -> bool:
         """Send until the end, the limit or a stop, and settle what was sent; True at the end."""
         interval = self._flow.recovery.interval
@@ -134,6 +146,7 @@ class Redrive:
             complete = reads is None
             if reads:
                 left -= len(reads)
+                reads = self._made_whole(letters, reads, dead_letters, whole)
                 dead_letters.note(read.letter for read in reads)
                 batches = steps(reads)
                 for batch in batches:
@@ -142,6 +155,23 @@ class Redrive:
                 delivery.write(batches)
         self._settle(letters, delivery, dead_letters)
         return complete
+
+    def _made_whole(
+        self, letters: Letters, reads: list[Read], dead_letters: _AddingUp, whole: WholeRecords | None
+    ) -> list[Read]:
+        """Return the letters with whole records; one whose record is gone is put back as it is."""
+        if not any(read.letter.size for read in reads):
+            return reads
+        made: list[Read] = []
+        for read in reads:
+            letter = read.letter
+            found = letter if not letter.size or whole is None else whole.find(letter)
+            if found is None or found.size:
+                letters.passed.cut += 1
+                dead_letters.put_back(letter)
+            else:
+                made.append(read._replace(letter=found))
+        return made
 
     def _settle(self, letters: Letters, delivery: Delivery, dead_letters: _AddingUp) -> None:
         """Wait until all that was sent is settled, and record it."""
@@ -202,6 +232,10 @@ class _AddingUp:
                 for letter in letters
             ]
         self._inner.write(summed)
+
+    def put_back(self, letter: DeadLetter) -> None:
+        """Accept a letter as it was."""
+        self._inner.write([letter])
 
     def flush(self) -> None:
         """Return when they are durable."""

@@ -42,6 +42,7 @@ class Report:
         if self.dry_run:
             return 0
         bad = self.ledger.dead_lettered.total() or self.ledger.in_flight or self.passed.unreadable or self.passed.gone
+        bad = bad or self.passed.cut
         return int(bool(bad or self.stopped or self.untidy))
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,6 +54,7 @@ class Report:
             "other_flows": self.passed.foreign,
             "unreadable": self.passed.unreadable,
             "gone": self.passed.gone,
+            "cut": self.passed.cut,
         }
         if self.dry_run:
             return {**common, "waiting": dict(self.waiting)}
@@ -86,6 +88,7 @@ class Report:
         rows += [(f"of another cause, left: {cause}", number) for cause, number in self.passed.others.most_common()]
         rows.append(("of another flow's topics, left", self.passed.foreign))
         rows.append(("can't be read, left where they are", self.passed.unreadable))
+        rows.append(("are beginnings of records that are gone from their topic, put back", self.passed.cut))
         rows.append(("were deleted by the topic's retention before they were sent", self.passed.gone))
         lines = [head, *(f"  {number:>14,}  {what}" for what, number in rows if number or what == "delivered")]
         if not (self.complete or self.dry_run):

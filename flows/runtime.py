@@ -30,7 +30,8 @@ from operators.limiters import Item, Progress, Question, Routed
 from operators.projection import Projection
 from operators.summaries import Summary
 from operators.watermark import Outstanding, Standing
-from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters, create_topic
+from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters
+from sinks.deadletter_topic import create_topic, shortcomings
 from sinks.decide import Policy
 from sinks.delivery import Delivering, Delivery
 from sinks.flight import Flight
@@ -306,7 +307,10 @@ class Runtime:
         assert isinstance(source, Kafka)
         topic = f"{settings.topic_prefix}{name}"
         if topic not in self._topics_made:
-            create_topic(source.librdkafka(), topic)
+            if create_topic(source.librdkafka(), topic):
+                named = [each for each in source.topics if not each.startswith("^")]
+                for reason in shortcomings(source.librdkafka(), topic, named):
+                    self.events.tell("stream.dead_letter_topic", "warn", stream=name, reason=reason)
             self._topics_made.add(topic)
         return KafkaDeadLetters(source.librdkafka(), topic, name, self.events)
 

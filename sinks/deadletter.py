@@ -17,13 +17,14 @@ from typing import IO, Any, NamedTuple, Protocol
 
 import orjson
 
-from logweir.errors import LogweirError
 from logweir.events import Events
 from logweir.head import NO_HEAD, Head, Headers
 from logweir.librdkafka import teller
 from logweir.times import rfc3339
 from sinks.durable import sync
 
+_LEAST_BYTES = 1000
+"""So much of a record, and so many characters of a reason, are not cut further."""
 REDRIVE_SUFFIX = ".redrive"
 """Of the file that a redrive writes to; no destination's name has a dot in it."""
 
@@ -231,64 +232,131 @@ class KafkaDeadLetters:
     _FLUSH_SECONDS = 10.0
 
     def __init__(self, settings: Mapping[str, Any], topic: str, destination: str, events: Events) -> None:
-        from confluent_kafka import Producer
-
         self._topic = topic
         self._destination = destination
+        self._events = events
         self._said = teller(settings)
-        self._producer = Producer(
-            {
-                **settings,
-                "enable.idempotence": True,
-                "linger.ms": 20,
-                "compression.type": "lz4",
-                "message.max.bytes": 100_000_000,
-                "queue.buffering.max.kbytes": 65536,
-                "logger": events.logger("stream.log"),
-            }
-        )
+        self._settings = {
+            **settings,
+            "enable.idempotence": True,
+            "linger.ms": 20,
+            "compression.type": "lz4",
+            "message.max.bytes": 100_000_000,
+            "queue.buffering.max.kbytes": 65536,
+            "logger": events.logger("stream.log"),
+        }
+        self._producer = self._connect({})
+        self._alone: Any = None
+        """A producer that sends each letter by itself; made once it is needed."""
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()
         self._failed: list[DeadLetter] = []
+        self._large: list[DeadLetter] = []
+        """Refused for a size, perhaps another's: brokers look at whole batches."""
         self._error = ""
 
     def write(self, letters: Sequence[DeadLetter]) -> None:
         """Hand the letters to the producer."""
         for letter in letters:
-            self._produce(letter)
+            self._produce(self._producer, letter)
         self._producer.poll(0)
 
     def flush(self) -> None:
-        """Wait for the broker's acknowledgements, and produce once more what it refused."""
-        with self._lock:
-            again, self._failed = self._failed, []
-        for letter in again:
-            self._produce(letter)
-        left = self._producer.flush(self._FLUSH_SECONDS)
-        if left or self._failed:
-            msg = f"dead letter topic {self._topic}: {left + len(self._failed)} letters are not acknowledged yet"
-            raise OSError(f"{msg}: {self._error}" if self._error else msg)
+        """Wait for the broker's acknowledgements, and produce once more what it refused.
+
+        What is larger than the topic takes, though it goes alone, is cut: see `cut`.
+        """
+        with self._flushing:
+            with self._lock:
+                again, self._failed = self._failed, []
+            for letter in again:
+                self._produce(self._producer, letter)
+            left = self._producer.flush(self._FLUSH_SECONDS)
+            with self._lock:
+                large, self._large = self._large, []
+            cuts = sum(self._fit(letter) for letter in large)
+            if cuts:
+                reason = (
+                    "larger than max.message.bytes of the topic: their beginnings and their places are kept, and a "
+                    "redrive reads the whole records at those; raise it"
+                )
+                self._events.tell("stream.letters_cut", "warn", topic=self._topic, letters=cuts, reason=reason)
+            if left or self._failed or self._large:
+                waiting = left + len(self._failed) + len(self._large)
+                msg = f"dead letter topic {self._topic}: {waiting} letters are not acknowledged yet"
+                raise OSError(f"{msg}: {self._error}" if self._error else msg)
 
     def close(self) -> None:
         """Give what is left a last chance; the epoch that it belongs to isn't recorded if it fails."""
         self._producer.flush(1.0)
 
-    def _produce(self, letter: DeadLetter) -> None:
+    def _fit(self, letter: DeadLetter) -> bool:
+        """Produce a letter alone, cut as far as it has to be; tell whether it was."""
+        if self._alone is None:
+            self._alone = self._connect({"batch.num.messages": 1})
+        part: DeadLetter | None = letter
+        while part is not None:
+            self._produce(self._alone, part)
+            if self._alone.flush(self._FLUSH_SECONDS):
+                return False  # its callback comes later
+            with self._lock:
+                if part not in self._large:
+                    return part is not letter
+                self._large.remove(part)
+            part = cut(part)
+        with self._lock:
+            self._large.append(letter)
+        return False
+
+    def _connect(self, more: Mapping[str, Any]) -> Any:
+        from confluent_kafka import Producer
+
+        return Producer({**self._settings, **more})
+
+    def _produce(self, producer: Any, letter: DeadLetter) -> None:
+        from confluent_kafka import KafkaError, KafkaException
+
+        def failed(error: Any) -> None:
+            with self._lock:
+                too_large = error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+                (self._large if too_large else self._failed).append(letter)
+                self._error = self._said(error)
+
         def acknowledged(error: Any, _message: Any) -> None:
             if error is not None:
-                with self._lock:
-                    self._failed.append(letter)
-                    self._error = self._said(error)
+                failed(error)
 
         key = letter.head.key()
         headers: list[Any] = [*headers_of(letter, self._destination)]
         while True:
             try:
-                self._producer.produce(self._topic, letter.value, key, headers=headers, on_delivery=acknowledged)
+                producer.produce(self._topic, letter.value, key, headers=headers, on_delivery=acknowledged)
             except BufferError:
+                if not len(producer):
+                    failed(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))  # there never is room for it
+                    return
                 # The queue is full: deliveries make room. This is a sender thread, so waiting delays nothing else.
-                self._producer.poll(0.5)
+                producer.poll(0.5)
+            except KafkaException as error:
+                failed(error.args[0])
+                return
             else:
                 return
+
+
+def cut(letter: DeadLetter) -> DeadLetter | None:
+    """Return a letter with half of what is there of its record; None where nothing is left to be taken away.
+
+    Key and headers go last: like the rest of the record they are still in its topic, where the letter says.
+    """
+    size = letter.size or len(letter.value)
+    if len(letter.value) > _LEAST_BYTES:
+        return letter._replace(value=letter.value[: len(letter.value) // 2], size=size)
+    if letter.head.key() is not None or letter.head.headers():
+        return letter._replace(head=Head(millis=letter.head.timestamp()[1]), size=size or 1)
+    if len(letter.reason) > _LEAST_BYTES:
+        return letter._replace(reason=letter.reason[:_LEAST_BYTES])
+    return None
 
 
 def headers_of(letter: DeadLetter, destination: str) -> Headers:
@@ -318,27 +386,3 @@ def headers_of(letter: DeadLetter, destination: str) -> Headers:
     if own:
         more["headers"] = str(len(own))
     return [*own, *((f"logweir.{name}", text.encode(errors="replace")) for name, text in more.items())]
-
-
-def create_topic(settings: Mapping[str, Any], topic: str) -> None:
-    """Create the dead letter topic unless it exists.
-
-    Raises:
-        LogweirError: The broker refuses or can't be reached; the message says what to grant or create. The supervisor
-            tries again: a broker that is away must not end a flow for good.
-    """
-    from confluent_kafka import KafkaError, KafkaException
-    from confluent_kafka.admin import AdminClient, NewTopic
-
-    # Whatever the source topic took has to fit: a dead letter that the broker refuses would hold the stream.
-    new = NewTopic(topic, num_partitions=1, config={"max.message.bytes": "100000000"})
-    # The client has to outlive its future. When it is closed librdkafka tells on stderr of what was left to read.
-    client = AdminClient({"log_level": 4, **settings})
-    try:
-        client.create_topics([new], request_timeout=15)[topic].result()
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            said = teller(settings)(error.args[0])
-            mend = "create it, allow this user to create topics, or set dead_letter.directory"
-            msg = f"dead letter topic {topic}: {said}; {mend}"
-            raise LogweirError(msg) from error

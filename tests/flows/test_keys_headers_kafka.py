@@ -65,8 +65,8 @@ def count(kafka: Kafka, topic: str) -> int:
 def test_from_topic_to_topic_and_back(kafka: Kafka, tmp_path: Path, form: str) -> None:
     """What a message has beside its value arrives; of one that is dead it is kept, and arrives with the redrive."""
     source, copy = new_name("logs"), new_name("copy")
-    kafka.create_topic(source, 1)
-    kafka.create_topic(copy, 1)
+    kafka.create_topic(source, 1, retention_ms=-1)
+    kafka.create_topic(copy, 1, retention_ms=-1)
     producer = Producer({"bootstrap.servers": kafka.brokers})
     for value, key, headers, millis in SENT:
         producer.produce(source, value, key, headers=headers, timestamp=millis)

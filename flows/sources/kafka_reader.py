@@ -195,7 +195,7 @@ class Reader:
         offsets = [
             TopicPartition(*key, place.offset, to_metadata(place.log), *([place.epoch] if place.epoch >= 0 else []))
             for key, place in self._uncommitted.items()
-            if place.offset is not None and key in self.parts and not self.parts[key].gone
+            if place.offset is not None and not (key in self.parts and self.parts[key].gone)
         ]
         self._uncommitted = {}
         if not offsets:

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 from confluent_kafka import Producer
@@ -48,10 +49,13 @@ def flow_file(directory: Path, kafka: Kafka, topics: list[str], elastic: FakeEla
 
 
 def status_of(port: int) -> dict[str, Any]:
-    """Return what a flow tells of its destination."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status") as answer:
-        told: dict[str, Any] = json.loads(answer.read())["destinations"]["search"]
-        return told
+    """Return what a flow tells of its destination; before it listens, that nothing is known."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status") as answer:
+            told: dict[str, Any] = json.loads(answer.read())["destinations"]["search"]
+    except URLError:
+        return {"lag": None, "lag_seconds": None}
+    return told
 
 
 def gone(kafka: Kafka, topic: str) -> Callable[[], bool]:
@@ -206,7 +210,9 @@ class TestFirst:
             running.until(positions.exists, "it is decided where to begin")
             kafka.produce(topic, values("a", 10))
             running.until(lambda: len(elastic.docs) == 10, "the first is read")
-            kafka.admin().create_partitions([NewPartitions(topic, 4)])[topic].result(30)
+            # The client has to outlive its futures.
+            admin = kafka.admin()
+            admin.create_partitions([NewPartitions(topic, 4)])[topic].result(30)
             until(
                 lambda: len(kafka.admin().list_topics(topic, timeout=10).topics[topic].partitions) == 4, "it has grown"
             )

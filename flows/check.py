@@ -18,6 +18,7 @@ from flows.document import Document, Finding, Path
 from logweir.paths import segments_of
 from logweir.record import LEVELS
 from logweir.units import format_bytes
+from operators.formats import BUNYAN, PINO
 from operators.rule_models import CategoryRule, LevelRule, LimiterRule, Rule, SampleRule
 from operators.rules import LOWEST
 
@@ -60,6 +61,7 @@ def warnings(loaded: LoadedFlow) -> list[Finding]:
     found, passing = _judge(document, shared, kinds)
     found += _never_full(loaded)
     found += _never_hidden(loaded)
+    found += _not_unique(loaded)
     found += misread(document)
     if archive is not None:
         found += never_deciding(document, archive.retention, kinds if archive.takes_all else passing)
@@ -107,6 +109,17 @@ def _never_hidden(loaded: LoadedFlow) -> Iterator[Finding]:
         if segments_of(field.path) in ids:
             message = "is the record's id, which stays as it is: destinations tell repetitions by it"
             yield loaded.document.find(("redact", "fields", index), message, warning=True)
+
+
+def _not_unique(loaded: LoadedFlow) -> Iterator[Finding]:
+    layout = loaded.flow.source.layout()
+    for name, destination in loaded.flow.enabled.items():
+        if getattr(destination, "document_id", "") == "own" and layout.name in {PINO.name, BUNYAN.name}:
+            message = (
+                f"in {layout.name}'s records `id` is whatever was logged: of those that share one the first is stored, "
+                "and the others are dead-lettered; leave document_id out"
+            )
+            yield loaded.document.find(("destinations", name, "document_id"), message, warning=True)
 
 
 def _kinds(rules: Sequence[Placed], further: set[str]) -> list[Kind]:

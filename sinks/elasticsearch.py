@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import gzip
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -34,6 +34,7 @@ from sinks.address import split_credentials
 from sinks.columns import are_plain
 from sinks.destination import Delivered, Getter, Hold, Invalid, Limits, Outcome, Probed, Records, probed
 from sinks.elasticsearch_answers import PRIVILEGE, forbids_new_indices, lacks_privilege, read_answer
+from sinks.elasticsearch_own import compared, names_of
 from sinks.http import HttpClient, Response
 from sinks.members import members, written
 from sinks.secret import HeaderSecret, HeaderValue, check_names
@@ -76,6 +77,12 @@ class Elasticsearch(CommonDestination):
     password: SecretStr | None = env_field("ELASTIC_PASSWORD", default=None, description="The user's password.")
     api_key: HeaderSecret | None = env_field(
         "ELASTIC_API_KEY", default=None, description="API key, either as id:key or as the encoded form of it."
+    )
+    document_id: Literal["identity", "own"] = Field(
+        "identity",
+        description="The `_id` of a document. identity: the record's id and a hash of its bytes, which meets nothing "
+        "but itself. own: the id alone; where a document has it already, the two are compared, and another record is "
+        "dead-lettered.",
     )
     dates: Dates = Field(default_factory=Dates, description="Which dates an `index` with a date pattern may have.")
     pipeline: str | None = Field(None, description="Ingest pipeline that the documents go through.")
@@ -151,6 +158,9 @@ class Elasticsearch(CommonDestination):
         if bool(self.username) != bool(self.password):
             msg = "username and password go together"
             raise ValueError(msg)
+        if self.document_id == "own" and (self.pipeline or self.bulk_only):
+            msg = "document_id: own compares with what is stored, so it goes with neither pipeline nor bulk_only"
+            raise ValueError(msg)
         return self
 
     @property
@@ -216,7 +226,10 @@ class ElasticsearchDestination:
         self.limits = Limits(request_bytes=MAX_REQUEST_BYTES, written=self._dated)
         self._targets: dict[str, bytes] = {}
         error = "items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
+        self._own = settings.document_id == "own"
         query = f"filter_path=errors,items.*._id,items.*.status,{error}"
+        if self._own:
+            query += ",items.*._index"
         if settings.pipeline:
             query += f"&pipeline={quote(settings.pipeline, safe='')}"
         params = {name: value.get_secret_value() for name, value in settings.params.items()}
@@ -246,17 +259,18 @@ class ElasticsearchDestination:
     def encode(self, records: Records) -> list[bytes]:
         """Return an action line and the document for each record; the document is the record's own bytes."""
         times = records.times
-        if not self._dated and _all_plain(records):
+        names = names_of(records) if self._own else records.identities
+        if not self._dated and _all_plain(records.values, names):
             fixed = self._fixed
             return [
                 f'{{"create":{{{fixed}"_id":"{identity}"}}}}\n{{"@timestamp":"{time}",'.encode() + value[1:]
-                for value, identity, time in zip(records.values, records.identities, times, strict=True)
+                for value, identity, time in zip(records.values, names, times, strict=True)
             ]
         filed = self._dates.of(times, records.written)[0] if self._dated else times
         return [
             b'{"create":{%b"_id":%b}}\n%b' % (self._target(day), _id(identity), self._document(value, time, row))
             for value, identity, time, day, row in zip(
-                records.values, records.identities, times, filed, records.records, strict=True
+                records.values, names, times, filed, records.records, strict=True
             )
         ]
 
@@ -267,12 +281,18 @@ class ElasticsearchDestination:
     def send(self, body: bytes, count: int) -> Outcome:
         """Send one `_bulk` request."""
         answer = self._client.request("POST", self._path, body, self._headers)
-        return read_answer(answer, count, lambda: self._sent(body)) if isinstance(answer, Response) else answer
+        if not isinstance(answer, Response):
+            return answer
+        outcome = read_answer(answer, count, lambda: self._sent(body))
+        return compared(self._client, outcome, answer, self._unpacked(body)) if self._own else outcome
 
     def _sent(self, body: bytes) -> list[str]:
         """Return the `_id` of each document of a request."""
-        lines = (gzip.decompress(body) if self.compression else body).split(b"\n")
+        lines = self._unpacked(body).split(b"\n")
         return [orjson.loads(action)["create"]["_id"] for action in lines[:-1:2]]
+
+    def _unpacked(self, body: bytes) -> bytes:
+        return gzip.decompress(body) if self.compression else body
 
     def probe(self) -> Probed:
         """Ask whether documents would be taken, by calls that a key for writing alone may make.
@@ -360,14 +380,14 @@ def _says(own: Raw, time: Any) -> bool:
         return False
 
 
-def _all_plain(records: Records) -> bool:
+def _all_plain(values: Sequence[bytes], names: Sequence[str]) -> bool:
     """Tell whether every record can take the fast path: ids that need no escape, and no `@timestamp` of its own."""
     return (
-        are_plain(records.identities)
-        and max(map(len, records.identities)) <= MAX_ID_BYTES
+        are_plain(names)
+        and max(map(len, names)) <= MAX_ID_BYTES
         # An object that is empty takes no comma.
-        and set(map(_SECOND_BYTE, records.values)) == {_QUOTE}
-        and not any(_AT in value and b'"@timestamp"' in value for value in records.values)
+        and set(map(_SECOND_BYTE, values)) == {_QUOTE}
+        and not any(_AT in value and b'"@timestamp"' in value for value in values)
     )
 
 

@@ -309,3 +309,15 @@ def test_a_target_without_anything_to_go_by() -> None:
     )
     (idle,) = told(level("info", "info"), f"{rule.format('level')}, sample_levels: [debug]")
     assert idle == "`some` has no effect: no record of its levels comes to it"
+
+
+@pytest.mark.parametrize(
+    ("layout", "chosen", "warned"), [("pino", "own", True), ("pino", "identity", False), ("ecs", "own", False)]
+)
+def test_an_id_that_is_none(layout: str, chosen: str, warned: bool) -> None:
+    """Pino and bunyan have no id of a record, so to go by what is called so is warned of."""
+    text = (
+        f"name: a\nsource: {{type: stdin, format: {layout}}}\ndestinations:\n"
+        f"  out: {{type: elasticsearch, url: 'http://localhost', document_id: {chosen}}}\n"
+    )
+    assert [each.path for each in warnings(load(text, environment={}))] == ["destinations.out.document_id"] * warned

@@ -361,3 +361,21 @@ def test_an_alias_without_a_write_index_drops_nothing(opensearch: OpenSearch, in
     for number in (1, 2):
         opensearch.request("PUT", f"/{index}-{number}", {"aliases": {index: {}}})
     held(ask(configured(url=opensearch.url, index=index), "send"), "give the alias a write index")
+
+
+class TestOwnIds:
+    def test_another_record_of_an_id_is_no_repetition(
+        self, opensearch: OpenSearch, index: str, deliver: Deliver, tmp_path: Path
+    ) -> None:
+        """A repetition meets its own document; another record that has the id is dead-lettered, at once or later."""
+        values = [b'{"id":"%d","message":"%s"}' % (each, text) for each, text in ((1, b"a"), (2, b"b"), (2, b"other"))]
+        values.append(b'{"message":"no id"}')
+        for repetition in range(2):
+            delivery = deliver(opensearch, index, document_id="own")
+            delivery.write([decoded(values)])
+            delivery.barrier()
+            assert delivery.ledger.delivered == 3
+            assert delivery.ledger.duplicates == 3 * repetition
+            assert dict(delivery.ledger.dead_lettered) == {"another record has this id": 1}
+        assert [json.loads(each["record"])["message"] for each in dead(tmp_path)] == ["other", "other"]
+        assert stored(opensearch, index) == 3

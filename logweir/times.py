@@ -201,12 +201,13 @@ def _of_iso(day: str, minute: str | None, second: str | None, fraction: str | No
     except ValueError:
         return None
     # A leap second is the first one after it, as POSIX counts.
-    return _moment(found + timedelta(seconds=1), "") if leaps else _moment(found, fraction or "")
+    return _moment(found, "", 1) if leaps else _moment(found, fraction or "")
 
 
-def _moment(found: datetime, fraction: str) -> Moment | None:
+def _moment(found: datetime, fraction: str, later: int = 0) -> Moment | None:
+    """Return a moment, or the one so many seconds later, which may be in a year that no datetime has."""
     moment = found if found.tzinfo else found.replace(tzinfo=UTC)
-    second = (moment - _EPOCH) // timedelta(seconds=1)
+    second = (moment - _EPOCH) // timedelta(seconds=1) + later
     return Moment(second, fraction[:_DIGITS]) if 0 <= second <= _LAST_SECOND else None
 
 

@@ -76,6 +76,8 @@ def test_missing(value: Any) -> None:
 @pytest.mark.parametrize(
     "value",
     [
+        "9999-12-31T23:59:60Z",
+        "9999-12-31T23:59:60-01:00",
         "soon",
         "2026-02-30T00:00:00Z",
         "2026-11-30T25:00:00Z",

@@ -95,6 +95,7 @@ def status_text(found: dict[str, Any]) -> str:
             f"{each['logs_streamed']:,}",
             f"{each['logs_dropped']:,}",
             f"{each['logs_failed']:,}",
+            "" if each.get("still_dead") is None else f"{each['still_dead']:,}",
             f"{each['in_flight']['records']:,}",
             "" if each["lag"] is None else f"{each['lag']:,}",
             format_bytes(each["bytes"]),
@@ -105,8 +106,8 @@ def status_text(found: dict[str, Any]) -> str:
         for name, each in found["destinations"].items()
     ]
     head = (
-        "DESTINATION", "TYPE", "STATUS", "STREAMED", "DROPPED", "FAILED", "IN FLIGHT", "LAG", "SENT", "ERRORS",
-        "LATENCY", "LAST FLUSH",
+        "DESTINATION", "TYPE", "STATUS", "STREAMED", "DROPPED", "FAILED", "STILL DEAD", "IN FLIGHT", "LAG", "SENT",
+        "ERRORS", "LATENCY", "LAST FLUSH",
     )  # fmt: skip
     lines = [f"{found['flow']}: up {found['uptime']:,.0f} s, {'healthy' if found['healthy'] else 'NOT HEALTHY'}", ""]
     config = found["config"]

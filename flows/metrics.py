@@ -92,6 +92,7 @@ class ReportCollector:
             "In-flight bytes by `max_in_flight`, of the fullest worker.",
             of(lambda one: one["buffer_utilisation"]),
         )
+        yield "still_dead_letters", "Dead letters that no redrive has settled yet.", of(lambda one: one["still_dead"])
         yield "lag_records", "Records in the topics that were not read yet.", of(lambda one: one["lag"])
         yield (
             "lag_seconds",

@@ -23,6 +23,7 @@ from flows.seats import Seating
 from flows.sources.alignment import STEP, Alignment
 from flows.sources.base import SourceContext
 from flows.sources.kafka import Kafka
+from flows.still_dead import StillDead
 from logweir.batch import Batch
 from logweir.events import Events
 from logweir.ledger import Ledger
@@ -114,6 +115,8 @@ class Runtime:
         self._turns = 0
         self._orders = {name: InOrder() for name, each in self.destinations.items() if isinstance(each, FlowArchive)}
         self._checks = self._start_checks() if assignment.worker == 0 else []
+        counted = self.destinations if assignment.worker == 0 else ()
+        self._still_dead = {name: StillDead(flow, name) for name in counted}
         self._topics_made: set[str] = set()
         self._overflowed = -_OVERFLOW_SECONDS
 
@@ -272,6 +275,7 @@ class Runtime:
                 "lag": self.source.lag(),
                 "lag_seconds": self.source.lag_seconds(),
                 "source_issues": self.source.issues(),
+                "still_dead": self._still_dead[name].count if name in self._still_dead else None,
                 "in_flight_bytes": self._flights[name].bytes,
                 "buffer_utilisation": round(self._flights[name].bytes / self._flights[name].limit, 4),
             }
@@ -281,6 +285,8 @@ class Runtime:
         """Release every destination."""
         for checks in self._checks:
             checks.close()
+        for counter in self._still_dead.values():
+            counter.close()
         for deliveries in self.deliveries.values():
             for delivery in deliveries.values():
                 delivery.close()

@@ -73,6 +73,7 @@ def destination(report: dict[str, Any]) -> dict[str, Any]:
         "logs_read": ledger.read,
         "logs_streamed": ledger.delivered,
         "logs_failed": failed,
+        "still_dead": next((each["still_dead"] for each in workers if each.get("still_dead") is not None), None),
         "logs_dropped": ledger.dropped.total(),
         "success_rate": share(ledger.delivered, ledger.delivered + failed, 1.0),
         "bytes": total(parts, "streamed_bytes"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from flows.config import load
 from flows.still_dead import StillDead
@@ -59,6 +59,11 @@ def count(kafka: Kafka, topic: str) -> int:
     consumer = Consumer({"bootstrap.servers": kafka.brokers, "group.id": "reader"})
     try:
         return int(consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=30)[1])
+    except KafkaException as error:
+        # A broker may need a moment to know a topic that was made just now, and whoever waits asks again.
+        if error.args[0].code() not in {KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART}:
+            raise
+        return 0
     finally:
         consumer.close()
 

@@ -208,6 +208,7 @@ class Identities:
         projection = Projection([], layout)
         self._decode = projection.decode
         self._identity = projection.getter("id")
+        self._odd = OwnIds(layout)
         self.batch: Batch | None = None
         """The batch whose records are asked for."""
 
@@ -218,10 +219,8 @@ class Identities:
         value = batch.values[index]
         try:
             own = self._identity(self._decode(value))
-        except msgspec.ValidationError:
-            own = None
-        except msgspec.DecodeError:
-            own = self._identity(self._decode(without_halves(value)))
+        except (msgspec.DecodeError, RecursionError):
+            own = self._odd(value)
         if type(own) is str and own:
             return own
         return str(own) if is_own(own) else place_of(batch, batch.offsets[index])

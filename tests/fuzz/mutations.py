@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -195,7 +196,7 @@ class Mutations:
         dice = self._dice
         places = list(_places(tree))
         if not places:
-            tree[dice.choice(_KEYS)] = dice.choice(_VALUES)
+            tree[dice.choice(_KEYS)] = _copy(dice.choice(_VALUES))
             return
         holder, key = dice.choice(places)
         kind = dice.randrange(7)
@@ -204,15 +205,15 @@ class Mutations:
         elif kind == 1:
             other, name = dice.choice(places)
             if name in other if isinstance(other, dict) else name < len(other):
-                holder[key] = json.loads(json.dumps(other[name]))
+                holder[key] = _copy(other[name])
         elif kind == 2:
             holder[key] = _nested(holder[key], dice)
         elif kind == 3 and isinstance(holder, dict):
             holder[dice.choice(_KEYS)] = holder.pop(key)
         elif kind == 4 and isinstance(holder, dict):
-            holder[dice.choice(_KEYS)] = dice.choice(_VALUES)
+            holder[dice.choice(_KEYS)] = _copy(dice.choice(_VALUES))
         else:
-            holder[key] = dice.choice(_VALUES)
+            holder[key] = _copy(dice.choice(_VALUES))
 
     def _spelt(self, tree: Json) -> bytes:
         """Return JSON as one of many programs would write it."""
@@ -254,6 +255,14 @@ def _places(tree: Json) -> Iterator[tuple[Json, Json]]:
             yield holder, key
             if isinstance(holder[key], dict | list) and depth < 5:
                 waiting.append((holder[key], depth + 1))
+
+
+def _copy(value: Json) -> Json:
+    """Return a copy, for what is put into a record is changed there; null for one that is nested too deep."""
+    try:
+        return deepcopy(value)
+    except RecursionError:
+        return None
 
 
 def _nested(value: Json, dice: Random) -> Json:

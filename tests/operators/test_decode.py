@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logweir.batch import Batch, ReadAt
-from operators.decode import Decoder
-from operators.formats import FORMATS, LOGWEIR, configured
+from operators.decode import Decoder, Identities
+from operators.formats import ECS, FORMATS, LOGWEIR, configured
 from operators.identity import digests_of
 from operators.projection import Projection
 
@@ -328,3 +328,20 @@ def test_ecs_names_of_both_kinds_side_by_side() -> None:
     value = b'{"user.id":"u1","user":{"name":"n"},"error.message":"boom","error":{"type":"E"},"a.b":1,"labels.c.d":2}'
     paths = ("user.id", "user.username", "user", "error.message", "error.name", "/a.b", "/a/b", "metadata.c.d")
     assert read(value, "ecs", *paths) == ["u1", "n", {"name": "n"}, "boom", "E", 1, None, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "identity"),
+    [
+        (b'{"event":{"id":"a"}}', "a"),
+        (rb'{"event":{"id":"a"},"message":"\ud83d"}', "a"),
+        (rb'{"event":"odd","event.id":"a","message":"\ude00\ud83d"}', "a"),
+        (rb'{"event":"odd","id":"\ude00\ud83d"}', "logs-0-7"),
+        (b'{"event":["odd"],"event.id":"a"}', "a"),
+    ],
+)
+def test_who_a_sample_is_about(value: bytes, identity: str) -> None:
+    """The id is found beside half of a surrogate pair, and beside fields of types that nobody expects."""
+    identities = Identities(ECS)
+    identities.batch = Batch("logs", 0, [value], [7])
+    assert identities(0) == identity

@@ -60,7 +60,7 @@ def test_mutated_records_through_a_process(tmp_path: Path) -> None:
     ledger = parse_ledgers([*ended.stdout.decode().splitlines(), *ended.stderr.decode().splitlines()])["out"]
     assert ledger.read == ledger.delivered + sum(ledger.dropped.values()) + sum(ledger.dead_lettered.values())
     assert ledger.delivered == len((tmp_path / "out.ndjson").read_bytes().split(b"\n")) - 1
-    print(f"\n{ledger}")  # noqa: T201
+    print(f"\n{ledger.to_dict()}")  # noqa: T201
 
 
 def _message(piece: bytes) -> Callable[[int], bytes]:

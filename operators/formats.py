@@ -5,6 +5,7 @@ A format maps a logical path (design: the record) to the wire paths that may hol
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,7 +81,12 @@ def _first(value: Any) -> Any:
 
 
 def _nanoseconds(value: Any) -> Any:
-    return value / 1_000_000 if isinstance(value, int | float) else value
+    if not isinstance(value, int | float):
+        return value
+    try:
+        return value / 1_000_000
+    except OverflowError:  # an integer beyond a double, which a rule sees as infinite
+        return math.inf if value > 0 else -math.inf
 
 
 LOGWEIR = Format("logweir")

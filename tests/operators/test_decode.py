@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import orjson
@@ -345,3 +346,12 @@ def test_who_a_sample_is_about(value: bytes, identity: str) -> None:
     identities = Identities(ECS)
     identities.batch = Batch("logs", 0, [value], [7])
     assert identities(0) == identity
+
+
+@pytest.mark.parametrize(("number", "duration"), [(b"9" * 400, math.inf), (b"-" + b"9" * 400, -math.inf)])
+def test_nanoseconds_beyond_a_double(number: bytes, duration: float) -> None:
+    """A duration of hundreds of digits is infinite, as any number beyond a double is."""
+    projection = Projection(["performance.duration"], ECS)
+    batch = Batch("logs", 0, [b'{"event":{"duration":%b}}' % number], [0])
+    Decoder(projection)(batch)
+    assert projection.getter("performance.duration")(batch.records[0]) == duration

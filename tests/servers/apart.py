@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import orjson
 
+from tests.servers.bulk import own_id
 from tests.servers.cloud import Answer, CloudServer
 from tests.servers.cloudwatch import FakeCloudWatch
 from tests.servers.datadog import FakeDatadog
@@ -175,7 +176,7 @@ def _open(kind: str, secret: str) -> _Opened:
 def _ids(kind: str, kept: _Ids | _Keys) -> list[str]:
     if isinstance(kept, _Ids):
         return list(kept)
-    return [key[0] if kind == "gcp" else key[1] for key in kept]
+    return [own_id(key[0]) if kind == "gcp" else key[1] for key in kept]
 
 
 def _fail(server: CloudServer | FakeElastic, after: int, failure: Failure) -> None:

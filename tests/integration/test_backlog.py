@@ -17,6 +17,8 @@ from tests.backlogs import (
     assert_exact,
     begin_of,
     clocks,
+    passing,
+    prepare,
     run,
     sparse,
     uneven,
@@ -95,3 +97,28 @@ def test_a_backlog_of_several_files(tmp_path: Path) -> None:
     records = map(orjson.loads, (tmp_path / "out.ndjson").read_bytes().splitlines())
     found = Counter(int(epoch_seconds(each["timestamp"]) or 0) for each in records)
     assert found == dict.fromkeys(range(begin - 4000, begin), 3)
+
+
+def test_a_kill_in_the_middle(kafka: Kafka, tmp_path: Path) -> None:
+    """Windows go on with the positions that were recorded with them, however much had been read beyond these."""
+    backlog = Backlog(kafka)
+    backlog.send(uneven(begin_of(4 * RECORDS), 4 * RECORDS))
+    directory = tmp_path / "flow"
+    flow, group = prepare(kafka, backlog, PER_SECOND, directory)
+    for number in range(1, 3):
+        with Running(flow, "--workers", "2") as running:
+            running.until(lambda number=number: written(directory) > number * RECORDS, "it delivers")  # type: ignore[misc]
+            running.kill()
+    with Running(flow, "--workers", "2") as running:
+        running.drain(kafka, backlog.topic, f"{group}.out")
+        assert running.stop() == 0
+    # Of what the interrupted epochs had sent some stands in the files twice; the ledger tells what passed.
+    ledger = running.ledgers()["out"]
+    passed = passing(backlog.messages, 1, 3).total()
+    assert (ledger.read, ledger.delivered) == (len(backlog.messages), passed)
+    assert ledger.dropped == {"R": len(backlog.messages) - passed}
+
+
+def written(directory: Path) -> int:
+    """Return how many lines there are."""
+    return sum(path.read_bytes().count(b"\n") for path in directory.glob("out-*"))

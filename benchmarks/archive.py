@@ -27,7 +27,7 @@ from operators.decode import Decoder
 from operators.formats import LOGWEIR
 from operators.projection import Projection
 from sinks.deadletter import DirectoryDeadLetters
-from sinks.delivery import Delivering
+from sinks.delivering import Delivering
 from sinks.flight import Flight
 from sinks.table_delivery import deliver_to
 

@@ -34,7 +34,8 @@ from operators.watermark import Outstanding, Standing
 from sinks.deadletter import DeadLetters, DirectoryDeadLetters, KafkaDeadLetters
 from sinks.deadletter_topic import create_topic, shortcomings
 from sinks.decide import Policy
-from sinks.delivery import Delivering, Delivery
+from sinks.delivering import Delivering
+from sinks.delivery import Delivery
 from sinks.flight import Flight
 from sinks.health import Health, HealthChecks
 from sinks.settings import DeliverySettings

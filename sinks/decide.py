@@ -18,6 +18,8 @@ TRIES = 12
 """So often records are refused, while others are taken, until the reason is known to lie in them: about four minutes
 with the default backoff. It is longer than a restart or a rollout of what stands before the service takes."""
 ONLY_THESE = "refused while others are taken"
+WITNESS = "sent once more as a witness"
+"""The notice of a record that was taken before, and is sent again to tell a bad record from a bad service."""
 _AGAIN = 2
 _PROVEN = Standing()
 _NEVER_TAKEN = (
@@ -215,6 +217,12 @@ def _lying_in_records(
     return None
 
 
+def needs_witness(outcome: Outcome, attempt: int, count: int, standing: Standing, policy: Policy) -> bool:
+    """Tell whether a record is refused while none else is left to try, so that nothing shows whose fault it is."""
+    perhaps = getattr(outcome, "blame", "") in ("unclear", "each")
+    return perhaps and count == 1 and standing.ever and not standing.proofs and attempt > policy.max_retries
+
+
 def _verdict(outcome: Invalid | TooLarge | Hold) -> Reject:
     match outcome:
         case Invalid(cause=cause, reason=reason):
@@ -241,6 +249,8 @@ class Circuit:
     def __init__(self, threshold: int = 5) -> None:
         self._threshold = threshold
         self._failures = 0
+        self.rounds = 0
+        """How often it opened since the last success."""
         self._open_until: float | None = None
         self._probing = False
 
@@ -264,7 +274,7 @@ class Circuit:
 
     def succeeded(self) -> None:
         """Note an answer that shows the destination to be working."""
-        self._failures = 0
+        self._failures = self.rounds = 0
         self._open_until = None
         self._probing = False
 
@@ -272,5 +282,6 @@ class Circuit:
         """Note a failure; `until` is when the failed request would be sent again. A hold opens the circuit at once."""
         self._failures += 1
         if at_once or self._probing or self._failures >= self._threshold:
+            self.rounds += self.state != "open"
             self._open_until = until if self._open_until is None else max(until, self._open_until)
         self._probing = False

@@ -11,7 +11,6 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from logweir.batch import Batch
@@ -20,12 +19,13 @@ from logweir.events import Events
 from logweir.ledger import Ledger
 from sinks.backlog import Backlog, Refused
 from sinks.deadletter import DeadLetter, DeadLetters
-from sinks.decide import ONLY_THESE, Policy, Reject, Split, Wait, backoff, decide, reread
+from sinks.decide import ONLY_THESE, WITNESS, Reject, Split, Wait, backoff, decide, needs_witness, reread
+from sinks.delivering import Delivering
 from sinks.destination import Delivered, Destination, Outcome, Partial, Records, Screening
 from sinks.failures import Failures
 from sinks.flight import Flight
 from sinks.health import Health
-from sinks.memory import Memory
+from sinks.memory import Memory, Standing
 from sinks.prepare import prepared
 from sinks.request import Request
 from sinks.setbacks import Setbacks
@@ -33,20 +33,6 @@ from sinks.stats import Stats
 
 _POLL_SECONDS = 0.5
 """Threads that wait look up this often, to notice a stop."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivering:
-    """How one destination's records are delivered: its `batch`, `retry` and `concurrency` settings."""
-
-    name: str
-    max_records: int = 5000
-    max_bytes: int = 1_000_000
-    flush_interval: float = 5.0
-    concurrency: int = 4
-    policy: Policy = field(default_factory=Policy)
-    again: bool = False
-    """Whether all were refused before, as in a redrive: then it shows no wrong setting that none is taken."""
 
 
 class Delivery:
@@ -86,7 +72,7 @@ class Delivery:
         """Whether a barrier waits, so that nothing more comes."""
         self._changed = threading.Condition()
         self._health = health or Health(settings.name, events)
-        self._setbacks = Setbacks(settings.name, events, self._health, self.stats, self._changed)
+        self._setbacks = Setbacks(settings.name, events, self._health, self.stats, self._changed, settings.policy)
         self._outstanding = 0
         """Records and refusals accepted and not settled."""
         self._closing = False
@@ -168,6 +154,7 @@ class Delivery:
             # What has been gathered may be more than a request may hold from now on.
             self._backlog.seal()
             self._settings = settings
+            self._setbacks.policy = settings.policy
             self._backlog.max_records, self._backlog.max_bytes = self._bounds()
             self._changed.notify_all()
 
@@ -301,8 +288,19 @@ class Delivery:
                 return part.halves(), until
             case Wait():
                 self._setbacks.failed(outcome, part, action)
+                self._ask_witness(part, outcome, standing)
                 return [part], action.until
         return [], now
+
+    def _ask_witness(self, part: Request, outcome: Outcome, standing: Standing) -> None:
+        """Send again what was taken last, where only that shows whether the service takes anything: one copy more."""
+        witness = self._memory.witness
+        if not needs_witness(outcome, part.attempt, len(part), standing, self._settings.policy) or witness is None:
+            return
+        if self._prepare(witness) is None and isinstance(self._post(witness)[0], Delivered):
+            with self._changed:
+                self._memory.took(witness, [0])
+                self.stats.notices[WITNESS] += 1
 
     def _prepare(self, request: Request) -> Outcome | None:
         """Encode and compress a request unless that has been done; return an outcome if it can't be sent."""
@@ -345,7 +343,7 @@ class Delivery:
         values = request.records.values
         size = request.size if len(indexes) == len(request) else sum(len(values[index]) for index in indexes)
         with self._changed:
-            self._memory.took(len(indexes))
+            self._memory.took(request, indexes)
             self._memory.settled(request)
             self.ledger.delivered += len(indexes)
             self.ledger.duplicates += duplicates

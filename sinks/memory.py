@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sinks.destination import Hold, Invalid, Outcome, Partial, Retry, TooLarge
@@ -47,13 +48,16 @@ class Memory:
         self._waiting = 0
         """Records that were refused alone, and that wait for others to be taken."""
         self._known: dict[str, float] = {}
+        self.witness: Request | None = None
+        """One record that was taken last: where none else is left to try, it tells a bad record from a bad service."""
 
-    def took(self, count: int) -> None:
-        """Note that records were taken."""
-        if count:
-            self.ever = True
-            self._answers += 1
-            self._records += count
+    def took(self, request: Request, indexes: Sequence[int]) -> None:
+        """Note that records of a request were taken."""
+        self.ever = True
+        self._answers += 1
+        self._records += len(indexes)
+        if request is not self.witness:
+            self.witness = request.pick(indexes[-1:])
 
     def settled(self, request: Request) -> None:
         """Note that a request is no longer waited for."""

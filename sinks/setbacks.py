@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 
 from logweir.events import Events
-from sinks.decide import Circuit, Wait
+from sinks.decide import Circuit, Policy, Wait, backoff
 from sinks.destination import Delivered, Hold, Outcome, Partial, Retry
 from sinks.health import Health
 from sinks.request import Request
@@ -22,15 +23,19 @@ class Setbacks:
         health: What is known of the destination.
         stats: Counts them.
         lock: Held about each change of the circuit and the counts.
+        policy: How to go on after a failure.
     """
 
-    def __init__(self, name: str, events: Events, health: Health, stats: Stats, lock: threading.Condition) -> None:
+    def __init__(
+        self, name: str, events: Events, health: Health, stats: Stats, lock: threading.Condition, policy: Policy
+    ) -> None:
         self.health = health
         self.circuit = Circuit()
         self._name = name
         self._events = events
         self._stats = stats
         self._lock = lock
+        self.policy = policy
 
     def admitted(self, abandoned: threading.Event) -> bool:
         """Wait for the circuit; False when the flow gave up first."""
@@ -72,7 +77,7 @@ class Setbacks:
             self._stats.retries += 1
             if whole:
                 # Others that are taken meanwhile need not wait for these.
-                until = time.monotonic() if request.proofs else action.until
+                until = time.monotonic() if request.proofs else max(action.until, self._opens_until())
                 self.circuit.failed(until, at_once=action.holding and not request.proofs)
             opened = self.circuit.state != "closed"
         self._events.tell(
@@ -99,3 +104,9 @@ class Setbacks:
         if isinstance(outcome, Retry | Hold):
             with self._lock:
                 self.circuit.failed(time.monotonic() + wait)
+                self.circuit.rounds = 0
+
+    def _opens_until(self) -> float:
+        """Return until when the circuit stays open: ever longer, though each probe may be another request's first."""
+        rounds = self.circuit.rounds + (self.circuit.state != "open")
+        return time.monotonic() + backoff(rounds, self.policy, random.random())

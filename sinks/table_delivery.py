@@ -14,7 +14,8 @@ from logweir.events import Events
 from logweir.ledger import Ledger
 from sinks.backlog import Backlog
 from sinks.deadletter import DeadLetters
-from sinks.delivery import Delivering, Delivery
+from sinks.delivering import Delivering
+from sinks.delivery import Delivery
 from sinks.destination import Destination, Endpoint, Outcome, TableDestination
 from sinks.flight import Flight
 from sinks.health import Health

@@ -156,7 +156,7 @@ def test_a_replay_keeps_the_same(kafka: Kafka, elastic: FakeElastic, tmp_path: P
     for workers in (1, 4):
         directory = tmp_path / str(workers)
         directory.mkdir()
-        elastic.docs.clear()
+        elastic.forget()
         group = new_name("group")
         source = {"type": "kafka", "brokers": [kafka.brokers], "topics": [stream.topic], "group": group}
         flow = write_flow(directory, kafka, stream.topic, destinations, source=source, isolation="none")

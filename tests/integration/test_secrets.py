@@ -70,7 +70,14 @@ class Planted:
         self.destinations: dict[str, dict[str, Any]] = {
             "datadog": {"type": "datadog", "url": next(urls), "api_key": planted("/+\"'&%")},
             "splunk": {"type": "splunk", "url": next(urls), "token": planted("-+/&")},
-            "elastic": {"type": "elasticsearch", "url": next(urls), "username": "me", "password": odd},
+            "elastic": {
+                "type": "elasticsearch",
+                "url": next(urls),
+                "username": "me",
+                "password": odd,
+                "headers": {"x-planted": planted(" \"'& words")},
+                "params": {"planted": planted("&= /words")},
+            },
             "elastic-key": {"type": "elasticsearch", "url": next(urls), "api_key": f"id:{planted()}"},
             "elastic-url": {"type": "elasticsearch", "url": next(urls).replace("//", f"//me:{url_password}%2F@")},
             "cloudwatch": {**self._aws(next(urls)), "type": "cloudwatch", "log_group": "g", "log_stream": "s"},
@@ -354,7 +361,9 @@ def test_a_source_that_is_refused(kafka: Kafka, tmp_path: Path, wrong: dict[str,
         Saying(tmp_path, "check", "--connect", str(path)) as checking,
         Saying(tmp_path, "redrive", "--to", "out", str(path)) as redriving,
     ):
-        until(lambda: "flow.failed" in running.said() or "flow.crashed" in running.said(), "it can't read")
+        # A name that no client knows is refused before anything starts.
+        ended = running.process.poll
+        until(lambda: ended() or "flow.failed" in running.said() or "flow.crashed" in running.said(), "it can't read")
         said = {"run": running.end(), "check": checking.end(30), "redrive": redriving.end(30)}
     for who, text in said.items():
         assert secret[:_CORE] not in text, who
@@ -455,5 +464,6 @@ def test_a_defect(servers: list[EchoServer], tmp_path: Path) -> None:
             said[f"{command} {defect}"] = running.end()
     for who, text in said.items():
         assert "ValueError: defect with ***" in text, who
-        assert "Traceback" in text, who
+        # What fails on a record is told with its place, and anything else with its whole stack.
+        assert "Traceback" in text or ("encode" in who and "(fail)" in text), who
     plants.assert_unsaid(said)

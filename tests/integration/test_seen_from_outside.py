@@ -38,7 +38,9 @@ def test_connect_asks_everyone(kafka: Kafka, elastic: FakeElastic, tmp_path: Pat
         assert {name: each["status"] for name, each in rows.items()} == {
             "source": "connected",
             "search": "connected",
+            "search: dead letters": "connected",
             "away": "unreachable",
+            "away: dead letters": "connected",
         }
         assert "check the host and the port in `url`" in rows["away"]["issue"]
         assert not (tmp_path / "recovery").exists()
@@ -74,7 +76,10 @@ def test_status_of_a_run(kafka: Kafka, elastic: FakeElastic, tmp_path: Path, wor
 
             def settled() -> bool:
                 found = told()
-                return bool(found) and found["search"]["logs_streamed"] == feed.sent and bool(found["other"]["issues"])
+                if not found or not found["other"]["issues"]:
+                    return False
+                held = found["other"]["in_flight"]["records"]
+                return bool(found["search"]["logs_streamed"] == held == feed.sent)
 
             running.until(settled, "one has everything, the other refuses")
             code, found, _ = logweir("status", str(flow))

@@ -128,7 +128,7 @@ def test_a_flow_starts_quickly(kafka: Kafka, elastic: FakeElastic, tmp_path: Pat
     """From the command to the first record delivered it takes less than three seconds."""
     took = []
     for turn in range(5):
-        elastic.docs.clear()
+        elastic.forget()
         (directory := tmp_path / str(turn)).mkdir()
         took.append(scenarios.start_up(kafka, elastic, directory))
     say(f"first record after {statistics.median(took):.2f} s, {max(took):.2f} s at most, of {len(took)} starts")

@@ -127,6 +127,12 @@ class FakeElastic:
         self._released.set()
         self._released = threading.Event()
 
+    def forget(self) -> None:
+        """Have nothing stored any more."""
+        with self._lock:
+            self.docs.clear()
+            self.taken.clear()
+
     def start(self) -> None:
         """Begin to answer. After `stop`: again, on the same port, with what was stored."""
         if self._http.fileno() < 0:

@@ -19,7 +19,7 @@ from operators.projection import Projection
 from sinks.archive import ArchiveDestination
 from sinks.deadletter import DirectoryDeadLetters
 from sinks.decide import Policy
-from sinks.delivery import Delivering
+from sinks.delivering import Delivering
 from sinks.flight import Flight
 from sinks.table_delivery import TableDelivery
 

@@ -17,7 +17,8 @@ from operators.formats import LOGWEIR, Format
 from operators.projection import Projection
 from sinks.deadletter import DirectoryDeadLetters
 from sinks.decide import Policy
-from sinks.delivery import Delivering, Delivery
+from sinks.delivering import Delivering
+from sinks.delivery import Delivery
 from sinks.destination import Destination, Records
 from sinks.flight import Flight
 from sinks.settings import CommonDestination

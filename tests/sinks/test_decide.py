@@ -101,6 +101,18 @@ class TestCircuit:
         assert circuit.state == "open"
         assert circuit.admit(1.0) == 4.0
 
+    def test_its_rounds_are_counted(self) -> None:
+        """What fails while it is open was under way before, and is no round of its own."""
+        circuit = Circuit(threshold=2)
+        for _ in range(4):
+            circuit.failed(until=1.0)
+        assert circuit.rounds == 1
+        assert circuit.admit(1.0) is None
+        circuit.failed(until=2.0)
+        assert circuit.rounds == 2
+        circuit.succeeded()
+        assert circuit.rounds == 0
+
     def test_a_hold_opens_it_at_once(self) -> None:
         """A wrong credential is not tried by every sender."""
         circuit = Circuit(threshold=5)

@@ -17,7 +17,8 @@ from logweir.errors import UndeliveredError
 from logweir.events import Events
 from sinks.deadletter import DirectoryDeadLetters
 from sinks.decide import Policy
-from sinks.delivery import Delivering, Delivery
+from sinks.delivering import Delivering
+from sinks.delivery import Delivery
 from sinks.destination import Delivered, Hold, Invalid, Limits, Outcome, Partial, Probed, Records, Retry, TooLarge
 from sinks.flight import Flight
 

@@ -16,7 +16,8 @@ import pytest
 from logweir.events import Events
 from sinks.deadletter import DirectoryDeadLetters
 from sinks.decide import Policy
-from sinks.delivery import Delivering, Delivery
+from sinks.delivering import Delivering
+from sinks.delivery import Delivery
 from sinks.destination import Delivered
 from sinks.flight import Flight
 from tests.servers.opensearch import OpenSearch

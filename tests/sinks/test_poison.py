@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from logweir.events import Events
 from sinks.deadletter import DirectoryDeadLetters
-from sinks.decide import ONLY_THESE, TRIES, Policy
-from sinks.delivery import Delivering, Delivery
+from sinks.decide import ONLY_THESE, TRIES, WITNESS, Policy
+from sinks.delivering import Delivering
+from sinks.delivery import Delivery
 from sinks.destination import Blame, Delivered, Hold, Invalid, Outcome, Partial, Retry, TooLarge
 from sinks.flight import Flight
 from sinks.memory import WRONG_SETTING
@@ -112,6 +113,21 @@ class TestOneBadRecord:
         delivery.barrier()
         assert [letter["offset"] for letter in dead(tmp_path)] == [0]
         assert delivery.ledger.delivered == 29
+
+    @pytest.mark.parametrize("answer", ANSWERS, ids=str)
+    def test_alone_in_its_epoch(self, deliver: Start, tmp_path: Path, answer: Outcome) -> None:
+        """A barrier lets no other in: then what was taken last is sent once more, and tells whose fault it is."""
+        script = Script(refusal(answer))
+        delivery = deliver(script)
+        delivery.write([batch(*numbered(3))])
+        delivery.barrier()
+        delivery.write([batch(BAD)])
+        delivery.barrier()
+        assert len(dead(tmp_path)) == 1
+        assert delivery.ledger.delivered == 3
+        asked = getattr(answer, "blame", "") == "unclear"
+        assert delivery.status()["notices"] == ({WITNESS: 1} if asked else {})
+        assert sum(script.taken.values()) == 3 + asked
 
     def test_the_same_said_of_all(self, deliver: Start, tmp_path: Path) -> None:
         """A server that refuses each record of a request in the same words is asked again, in halves."""
@@ -253,6 +269,24 @@ class TestAnOutage:
         delivery.write([batch(*numbered(100, 7))])
         delivery.barrier()
         assert (delivery.ledger.delivered, dead(tmp_path)) == (100, [])
+
+    @pytest.mark.parametrize("blame", ["service", "unclear"])
+    def test_one_record_alone(self, deliver: Start, tmp_path: Path, blame: Blame) -> None:
+        """Where the witness is refused too, nothing is given up."""
+        up = threading.Event()
+        up.set()
+        script = Script(lambda values: Delivered() if up.is_set() else Retry("500", None, blame))
+        delivery = deliver(script)
+        delivery.write([batch(b"before")])
+        delivery.barrier()
+        up.clear()
+        delivery.write([batch(b"alone")])
+        requests = len(script.requests)
+        soon(lambda: len(script.requests) > requests + 5 * TRIES)
+        assert dead(tmp_path) == []
+        up.set()
+        delivery.barrier()
+        assert (delivery.ledger.delivered, dead(tmp_path)) == (2, [])
 
 
 class TestOneTarget:

@@ -126,4 +126,4 @@ def test_fingerprint(tmp_path: Path) -> None:
     conditions = POLICIES["conditions"]
     assert of(policies=conditions) == of(policies=[*conditions, {"name": "x", "period": "1d", "enabled": False}])
     assert len({of(policies=conditions), of(ECS, policies=conditions), of(policies=conditions[:2])}) == 3
-    assert of(ECS, policies=conditions) == "c81b03ac9bbfa14d"
+    assert of(ECS, policies=conditions) == "e415a8e097de323a"

@@ -62,7 +62,6 @@ class Plan:
         self._redact = Redactor(flow.redact, layout) if flow.redact else None
         self._hide = hide = self._redact.text if self._redact else None
         identified = [name for name in projections if flow.outlets[name].identified]
-        self._digests = bool(identified) and self._redact is not None
         self._decoder = (
             Decoder(asked, final=whole is not None, identified=bool(identified), hide=hide) if every else None
         )
@@ -94,9 +93,8 @@ class Plan:
         return guarded(self._decide, batch, self._hide)
 
     def _decide(self, batch: Batch) -> Batch:
-        if self._digests:
-            batch.digests = digests_of(batch.values)
         if self._redact is not None:
+            batch.digests = digests_of(batch.values)
             self._redact(batch)
         if self._decoder is None:
             return batch

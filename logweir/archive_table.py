@@ -18,6 +18,10 @@ The archive is one Delta Lake table, in a directory or under s3://bucket/prefix.
     partition    int         -1 for what the flow made itself, such as a limit's summary
     offset       long
     raw          binary      the whole record as it was read (after redaction): UTF-8, one JSON object on one line
+    digest       string      xxh3 of the record's bytes as they were read, 16 hexadecimal digits, where `raw` has others
+
+A record's identity, by which a replay meets what was delivered, is `id` joined with `digest`, or with the digest of
+`raw` where that is null: see operators/identity.py. Tables of earlier versions have no `digest`; a writer adds it.
 
 **Partitions.** `retention` and `date`: their values stand in the paths (`directory`) and in the log, not in the files.
 All records of a partition expire at the same moment, `logweir.retention.expires(date, retention)`.
@@ -78,8 +82,11 @@ _FIELDS: Final = {
     "partition": "integer",
     "offset": "long",
     "raw": "binary",
+    "digest": "string",
 }
 """Each column's type, in the words of the Delta Lake protocol."""
+_ADDED: Final = ("digest",)
+"""Columns that tables of earlier versions don't have."""
 
 
 def columns() -> pa.Schema:
@@ -140,6 +147,16 @@ def open_table(place: str, options: dict[str, str] | None = None) -> DeltaTable 
     return table
 
 
+def complete_table(table: DeltaTable) -> None:
+    """Give a table of an earlier version the columns that it lacks; its files have null there."""
+    from deltalake import Field
+    from deltalake.schema import PrimitiveType
+
+    there = {field.name for field in table.schema().fields}
+    if lacking := [Field(name, PrimitiveType(_FIELDS[name]), nullable=True) for name in _ADDED if name not in there]:
+        table.alter.add_columns(lacking)
+
+
 def create_table(place: str, options: dict[str, str] | None = None) -> DeltaTable:
     """Return the table, made if there is none. Two that make it at once get the same one."""
     from deltalake import DeltaTable
@@ -160,5 +177,5 @@ def difference(table: Any) -> str:
     if tuple(table.metadata().partition_columns) != PARTITIONED_BY:
         return f"it is partitioned by {', '.join(table.metadata().partition_columns) or 'nothing'}"
     found = {field.name: getattr(field.type, "type", "a nested type") for field in table.schema().fields}
-    wrong = [name for name, kind in _FIELDS.items() if found.get(name) != kind]
+    wrong = [name for name, kind in _FIELDS.items() if found.get(name, kind if name in _ADDED else "") != kind]
     return f"its column {wrong[0]} is {found.get(wrong[0], 'missing')}" if wrong else ""

@@ -92,6 +92,7 @@ class Decoder:
             return
         digests = (batch.digests or digests_of(batch.values)) if self._identified else []
         if set(map(_FIRST_BYTE, batch.values)) != {_BRACE} or any(map(contains, batch.values, repeat(_NEWLINE))):
+            batch.digests = batch.digests or digests or digests_of(batch.values)
             batch.values = [_one_line(value) for value in batch.values]
             batch.size = sum(map(len, batch.values))
         own = list(map(self._identity, batch.records))

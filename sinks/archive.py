@@ -25,7 +25,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from logweir.archive_table import GRACE_SECONDS, PARTITIONED_BY, application, create_table, open_table
+from logweir.archive_table import (
+    GRACE_SECONDS,
+    PARTITIONED_BY,
+    application,
+    complete_table,
+    create_table,
+    open_table,
+)
 from logweir.batch import Batch
 from logweir.dates import OUTSIDE, Dates
 from logweir.errors import DestinationError, LogweirError
@@ -211,6 +218,7 @@ class ArchiveDestination:
         if self._table is None:
             place, options = self._store.place, self._options()
             self._table = open_table(place, options) or create_table(place, options)
+            complete_table(self._table)
         else:
             self._table.update_incremental()
         return self._table

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import xxhash
+
 from logweir.archive_table import columns
 from logweir.batch import Batch
 from logweir.dates import Dates
@@ -103,8 +105,17 @@ class Columns:
             "partition": pa.repeat(pa.scalar(batch.partition, pa.int32()), count),
             "offset": pa.array(batch.offsets, pa.int64()),
             "raw": pa.array(batch.values, pa.binary()),
+            "digest": pa.array(_digests(batch), pa.string()),
         }
         return pa.record_batch([found[name] for name in self._schema.names], schema=self._schema)
+
+
+def _digests(batch: Batch) -> list[str | None]:
+    """Return the digest of each record's bytes as they were read, where a step has changed them since."""
+    if not batch.digests:
+        return [None] * len(batch)
+    own = map(xxhash.xxh3_64_hexdigest, batch.values)
+    return [read if read != now else None for read, now in zip(batch.digests, own, strict=True)]
 
 
 def moments(times: list[str]) -> pa.Array:

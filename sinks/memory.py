@@ -56,7 +56,8 @@ class Memory:
         self.ever = True
         self._answers += 1
         self._records += len(indexes)
-        if request is not self.witness:
+        # What is committed as columns is never refused for one of its records.
+        if request.offsets and request is not self.witness:
             self.witness = request.pick(indexes[-1:])
 
     def settled(self, request: Request) -> None:

@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from pydantic import ValidationError
+from xxhash import xxh3_64_hexdigest
 
 from flows.sources.generate import batch as generated
+from logweir import archive_table
 from logweir.archive_table import MADE, application, columns
 from logweir.dates import OUTSIDE
 from logweir.errors import DestinationError
@@ -59,8 +61,36 @@ class TestRows:
                 "partition": 3,
                 "offset": 7,
                 "raw": WHOLE,
+                "digest": None,
             }
         ]
+
+    def test_the_digest_of_what_was_changed(self, tmp_path: Path) -> None:
+        """Where `raw` isn't what was read, the digest of what was stands beside it: a replay has the same identity."""
+        read = [b'{"id":"a"}', b' {"id":"b"}', b'{\n"id":"c"}', b'{"id":"d"}']
+        with writer(configured(tmp_path / "a"), tmp_path) as archive:
+            batch = archive.batch(read)
+            archive.delivery.write([batch])
+            archive.settle()
+        found = rows(tmp_path / "a")
+        assert found["digest"].is_null().to_list() == [True, False, False, True]
+        assert [each or xxh3_64_hexdigest(raw) for each, raw in zip(found["digest"], found["raw"], strict=True)] == [
+            xxh3_64_hexdigest(value) for value in read
+        ]
+
+    def test_a_table_of_an_earlier_version(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It gets the column that it lacks; its rows stay, and what is written then has it."""
+        place = tmp_path / "a"
+        with monkeypatch.context() as earlier:
+            fields = {name: kind for name, kind in archive_table._FIELDS.items() if name != "digest"}
+            earlier.setattr(archive_table, "_FIELDS", fields)
+            archive_table.create_table(str(place))
+        assert "digest" not in rows(place).columns
+        with writer(configured(place), tmp_path) as archive:
+            archive.deliver([b' {"id":"b"}'])
+        with writer(configured(place), tmp_path) as archive:
+            archive.deliver([b' {"id":"c"}'], 1)
+        assert rows(place)["digest"].is_null().to_list() == [False, False]
 
     def test_odd_records(self, tmp_path: Path) -> None:
         """Whatever a record holds, it is there as it was; what is no text becomes JSON, and missing fields are null."""

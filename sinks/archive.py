@@ -146,7 +146,8 @@ class ArchiveDestination:
             return None
         first, last = batch.offsets[0], batch.offsets[-1]
         log = batch.log or batch.topic
-        return Part(batch.topic, batch.partition, log, batch.adopted, self._columns.of(batch), first, last + 1)
+        rows, partitions = self._columns.of(batch)
+        return Part(batch.topic, batch.partition, log, batch.adopted, rows, first, last + 1, partitions)
 
     def commit(self, parts: Sequence[Part]) -> tuple[Outcome, int]:
         """Add what of it the table doesn't have."""

@@ -64,6 +64,8 @@ class Part:
     """The offset of the first record."""
     next: int
     """The offset after the last record."""
+    partitions: frozenset[int]
+    """A number for each policy and date among them."""
 
 
 class Columns:
@@ -86,9 +88,10 @@ class Columns:
         self._classes = pa.array(classes.classes, pa.string())
         self._names = pa.array(classes.names, pa.string())
 
-    def of(self, batch: Batch) -> pa.RecordBatch:
-        """Return the rows of a batch, in its order."""
+    def of(self, batch: Batch) -> tuple[pa.RecordBatch, frozenset[int]]:
+        """Return the rows of a batch, in its order, and a number for each policy and date among them."""
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         records, count = batch.records, len(batch)
         decided = pa.array(self._decide(records), pa.int32())
@@ -107,7 +110,10 @@ class Columns:
             "raw": pa.array(batch.values, pa.binary()),
             "digest": pa.array(_digests(batch), pa.string()),
         }
-        return pa.record_batch([found[name] for name in self._schema.names], schema=self._schema)
+        days = found["date"].cast(pa.int32()).cast(pa.int64())
+        partitions = pc.unique(pc.add(pc.multiply(days, len(self._names)), decided.cast(pa.int64())))
+        rows = pa.record_batch([found[name] for name in self._schema.names], schema=self._schema)
+        return rows, frozenset(partitions.to_pylist())
 
 
 def _digests(batch: Batch) -> list[str | None]:

@@ -249,6 +249,8 @@ class TableDestination(Endpoint, Protocol):
     def columns(self, batch: Batch) -> Any:
         """Return what is kept of a batch until it is committed, None if nothing. Must not block.
 
+        Its `partitions` number those of the table that it is in.
+
         Called for every batch in the order in which it was read, also when no record of it is left.
         """
         ...

@@ -21,6 +21,9 @@ from sinks.flight import Flight
 from sinks.health import Health
 from sinks.request import Request
 
+PARTITIONS = 500
+"""Of the table, in one commit: what reaches so many is full. Each has a file, which waits in memory for the commit."""
+
 
 class TableDelivery(Delivery):
     """One sink partition of a table."""
@@ -83,20 +86,22 @@ class _Whole(Backlog):
         if not isinstance(request, _Parts):
             request = self.open = _Parts(time.monotonic())
         request.parts.append(pieces)
+        request.partitions |= pieces.partitions
         request.rows += len(batch)
         request.size += batch.size
-        if self.is_full(request):
+        if self.is_full(request) or len(request.partitions) >= PARTITIONS:
             self.seal()
 
 
 class _Parts(Request):
     """The columns of some batches."""
 
-    __slots__ = ("parts", "rows")
+    __slots__ = ("partitions", "parts", "rows")
 
     def __init__(self, opened: float) -> None:
         super().__init__(opened)
         self.parts: list[Any] = []
+        self.partitions: frozenset[int] = frozenset()
         self.rows = 0
 
     def __len__(self) -> int:

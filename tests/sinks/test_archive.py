@@ -7,7 +7,7 @@ import os
 import random
 import threading
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,21 @@ class TestRows:
         assert found["id"].to_list()[at + 1] == "12"
         assert found["id"].to_list()[0] == "logs-0-0"
         assert found["level"].to_list()[at + 1] is None
+
+    def test_a_commit_has_a_bound_on_partitions(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Records of very many dates are several commits, each full at a number of partitions."""
+        monkeypatch.setattr("sinks.table_delivery.PARTITIONS", 20)
+        place = tmp_path / "a"
+        with writer(configured(place), tmp_path) as archive:
+            day = datetime.now(UTC)
+            values = [b'{"timestamp":"%s"}' % (day - timedelta(days=back)).isoformat().encode() for back in range(100)]
+            for start in range(0, 100, 5):
+                archive.write(values[start : start + 5], start)
+            archive.settle()
+        entries = sorted((place / "_delta_log").glob("*.json"))
+        adds = [entry.read_bytes().count(b'{"add":') for entry in entries]
+        assert [count for count in adds if count] == [20] * 5
+        assert len(rows(place)) == 100
 
     def test_no_record_is_dead_lettered(self, tmp_path: Path) -> None:
         """What is no record goes to the dead letter, and its neighbours to the table."""

@@ -36,6 +36,24 @@ _DELIVER = ".deliver_"
 """What stands before a destination's name in the id of the step that delivers to it."""
 
 
+_of_engine: list[bool] = []
+"""Has something while the engine of this process has a store open."""
+
+
+@contextmanager
+def left_to_engine() -> Iterator[None]:
+    """Let nobody else in this process open a store inside the block.
+
+    SQLite's locks are the process's: a second library that closes the file takes the first one's locks away, and then
+    its log, so that a crash loses what was recorded ("How To Corrupt An SQLite Database File", section 2.2.1).
+    """
+    _of_engine.append(True)
+    try:
+        yield
+    finally:
+        _of_engine.pop()
+
+
 def make(store: Path) -> None:
     """Make a store, unless there is one. One that was not made to its end, and so has recorded nothing, is made anew.
 
@@ -225,6 +243,7 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
         LogweirError: It is damaged.
         OSError: It can't be used now.
     """
+    assert not _of_engine, f"{path}: a look at it would take away the engine's locks"
     try:
         with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as database:
             yield database

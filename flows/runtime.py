@@ -90,8 +90,7 @@ class Runtime:
         self._health = {name: Health(name, events) for name in self.destinations}
         self.deliveries: dict[str, dict[int, Delivery]] = {name: {} for name in self.destinations}
         self._stop_by: float | None = None
-        # Once the engine has the store open, no other library of this process may open it: SQLite's locks are the
-        # process's, so a close would take the engine's away, and the log of what it has recorded with them.
+        # Now, since once the engine runs nobody else may look into its store.
         recorded = recorded_keys(assignment.recovery, f"{self.dataflow}.source")
         self.context = SourceContext(
             events=events,

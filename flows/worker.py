@@ -25,7 +25,7 @@ import orjson
 
 from flows import orders
 from flows.joining import wait_for
-from flows.recovery_store import forget_unfinished
+from flows.recovery_store import forget_unfinished, left_to_engine
 from flows.runtime import Assignment, Runtime
 from logweir.bounded_writer import BoundedWriter
 from logweir.errors import DestinationError, LogweirError, NothingToReadError, UndeliveredError
@@ -198,12 +198,14 @@ def _run_dataflow(runtime: Runtime, fail: Any) -> None:
     if assignment.workers == 1:
         from bytewax.testing import run_main
 
-        run_main(flow, **options)
+        with left_to_engine():
+            run_main(flow, **options)
     else:
         from bytewax.testing import cluster_main
 
         wait_for(assignment.addresses[: assignment.worker])
-        cluster_main(flow, list(assignment.addresses), assignment.worker, **options)
+        with left_to_engine():
+            cluster_main(flow, list(assignment.addresses), assignment.worker, **options)
 
 
 def _lock(assignment: Assignment) -> list[IO[bytes]]:

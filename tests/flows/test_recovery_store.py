@@ -23,7 +23,7 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.testing import run_main
 
 from flows import recovery_store
-from flows.recovery_store import forget_gone, forget_unfinished, make
+from flows.recovery_store import forget_gone, forget_unfinished, left_to_engine, make, recorded_keys
 from flows.sources.file import File
 from logweir.errors import LogweirError
 from logweir.ledger import Ledger
@@ -245,3 +245,12 @@ class TestLedgers:
         self.fill(tmp_path, ("0000", 3, {"ledger": print}))
         with pytest.raises(LogweirError, match="no plain data"):
             recovery_store.ledgers(tmp_path, "f.deliver_out")
+
+
+def test_nobody_looks_into_it_beside_the_engine(tmp_path: Path) -> None:
+    """A second library that closed the files would take away the engine's locks, and so what it has recorded."""
+    make(tmp_path)
+    assert recorded_keys(tmp_path, "flow.source") == set()
+    with left_to_engine(), pytest.raises(AssertionError, match="the engine's locks"):
+        recorded_keys(tmp_path, "flow.source")
+    assert recorded_keys(tmp_path, "flow.source") == set()

@@ -28,7 +28,7 @@ from operators.formats import Format
 from operators.patterns import OPTIONS
 from operators.redact_models import RedactSettings
 from operators.redact_paths import Paths, hint, without
-from operators.redact_patterns import BUILTINS, ESCAPES, Finder
+from operators.redact_patterns import BUILTINS, ESCAPES, Finder, finder
 from operators.redact_tokens import Edit, Token, Tokens, spliced
 
 HASH_PREFIX = b"hmac:"
@@ -42,6 +42,9 @@ _ROUNDS = 5
 
 _LONGEST_ESCAPE = 6
 """Bytes as written, for each byte of text."""
+
+_TOGETHER = 16_384
+"""Bytes of records that are searched at once."""
 
 _NOTHING = frozenset({b"null", b'""'})
 _STRENGTH = {"hash": 0, "replace": 1, "remove": 2}
@@ -87,7 +90,7 @@ class Redactor:
         self._own: list[_Pattern] = []
         for each in settings.patterns:
             mode = each.mode or settings.mode
-            find = _built_in(each.name, mode) if each.pattern is None else _finder(each.pattern)
+            find = _built_in(each.name, mode) if each.pattern is None else finder(each.pattern)
             (self._builtins if each.pattern is None else self._own).append(_Pattern(frozenset({each.name}), mode, find))
         keys = [hint(path) for path in self._field_names]
         hints = [BUILTINS[each.name].hint for each in settings.patterns if each.pattern is None]
@@ -137,14 +140,28 @@ class Redactor:
         return hidden
 
     def _suspects(self, values: Sequence[bytes]) -> Iterable[int]:
-        """Return the indexes of the records that may have something to hide."""
+        """Return the indexes of the records that may have something to hide.
+
+        They are searched some at a time: from each place where it begins, a pattern of one's own may read to the end.
+        """
         if self._search is None:
             return range(len(values))
+        suspects: list[int] = []
+        first = size = 0
+        for index, value in enumerate(values):
+            size += len(value) + 1
+            if size >= _TOGETHER:
+                self._look(values[first : index + 1], first, suspects)
+                first, size = index + 1, 0
+        self._look(values[first:], first, suspects)
+        return suspects
+
+    def _look(self, values: Sequence[bytes], first: int, suspects: list[int]) -> None:
+        """Add the indexes of some records, the first of which has this one."""
         joined = b"\n".join(values)
         found = self._search(joined)
         if found is None:
-            return ()
-        suspects = []
+            return
         lengths = list(accumulate(map(len, values)))
 
         def end(index: int) -> int:
@@ -152,13 +169,13 @@ class Redactor:
 
         while found is not None:
             index = bisect_right(range(len(values)), found.start(), key=end)
-            suspects.append(index)
+            suspects.append(first + index)
             if found.end() > end(index):
-                # A greedy pattern of one's own, which would read on to the end of the batch for each record.
+                # A greedy pattern of one's own, which would read on to the end for each record.
                 rest = range(index + 1, len(values))
-                return suspects + [each for each in rest if self._search(values[each]) is not None]
+                suspects += [first + each for each in rest if self._search(values[each]) is not None]
+                return
             found = self._search(joined, end(index))
-        return suspects
 
     def _record(self, value: bytes, account: Account) -> bytes:
         """Return a record with what is to be hidden hidden; itself if there is nothing."""
@@ -187,11 +204,13 @@ class Redactor:
                 return False
             return text != self._replacement if mode == "replace" else not (mode == "hash" and _HASHED.fullmatch(text))
 
+        since = 0
         for hit in self._paths.find(raw, wanted):
             mode = self._field_modes[hit.path]
             names.add(self._field_names[hit.path])
             if mode == "remove":
-                edits.append((*without(raw, hit), b""))
+                edits.append((*without(raw, hit, since), b""))
+                since = hit.end
             else:
                 text = _value(raw[hit.start : hit.end])
                 edits.append((hit.start, hit.end, b'"%b"' % self._instead(mode, text)))
@@ -289,6 +308,8 @@ class _Id:
         self._own_ids = own_ids
         self._value: bytes | None = value
         self._id: bytes | None = None
+        self._asked: tuple[bytes, Token, bool] | None = None
+        """Of which token it was asked last: much may be found in one, however long it is."""
 
     def is_text(self, text: bytes) -> bool:
         """Tell whether this is the id."""
@@ -301,7 +322,9 @@ class _Id:
             return False
         if not len(known) <= token.end - token.start <= len(known) * _LONGEST_ESCAPE:
             return False
-        return Resolved(raw[token.start : token.end]).text == known
+        if self._asked is None or self._asked[0] is not raw or self._asked[1] != token:
+            self._asked = raw, token, Resolved(raw[token.start : token.end]).text == known
+        return self._asked[2]
 
     def _known(self) -> bytes | None:
         if self._value is not None:
@@ -319,16 +342,6 @@ def _value(raw: bytes) -> bytes:
 def _built_in(name: str, mode: str) -> Finder:
     builtin = BUILTINS[name]
     return builtin.cut if mode == "remove" and builtin.cut else builtin.find
-
-
-def _finder(pattern: str) -> Finder:
-    """Return what finds a pattern of one's own, in one value."""
-    compiled = re2.compile(pattern, OPTIONS)
-
-    def find(text: bytes) -> Iterator[tuple[int, int]]:
-        return (each.span() for each in compiled.finditer(text) if each.end() > each.start())
-
-    return find
 
 
 def _unanchored(pattern: str) -> str | None:

@@ -83,7 +83,8 @@ class Paths:
                 state, first = stack.pop() if stack else (state, first)
             elif token.start(2) >= 0:
                 below, path = self._step(state, token[1])
-                value = token.span(3) if token[3] else _whole(raw, at)
+                # What is nested is measured only where it is hidden, and then passed over: no byte is read twice.
+                value = token.span(3) if token[3] else None if path is None else _whole(raw, at)
                 if path is not None and value and (not token[3] or wanted(path, token[3])):
                     yield Hit(path, *value, token.start(), first)
                     at = value[1]
@@ -166,10 +167,16 @@ def _quoted(name: str) -> str:
     return re.sub(r"([^A-Za-z0-9_])", lambda found: f"\\x{{{ord(found[0]):x}}}", name)
 
 
-def without(raw: bytes, hit: Hit) -> tuple[int, int]:
-    """Return the span that takes a value out with its key and a comma."""
+def without(raw: bytes, hit: Hit, since: int) -> tuple[int, int]:
+    """Return the span that takes a value out with its key and a comma.
+
+    Args:
+        raw: The record.
+        hit: The value.
+        since: Where the last value ended that was taken out.
+    """
     if not hit.first:
-        before = raw.rfind(b",", 0, hit.key)
+        before = raw.rfind(b",", since, hit.key)
         return (hit.key if before < 0 else before), hit.end
     comma = _COMMA.match(raw, hit.end)
     return hit.key, comma.end() if comma else hit.end

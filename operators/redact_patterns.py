@@ -24,6 +24,10 @@ Span = tuple[int, int]
 Finder = Callable[[bytes], Iterator[Span]]
 
 
+SPAN = 4096
+"""Bytes: what a pattern of one's own matches may be so long; what is longer may be found in part or not at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Builtin:
     """One kind of text."""
@@ -297,13 +301,34 @@ def _is_token(text: bytes) -> bool:
     return digits or (len(text) >= _TOKEN_SURELY and (text.endswith(b"=") or _MIXED.search(text) is not None))
 
 
-_PEM_LABEL = "(?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
-_PRIVATE_KEY = _compile(f'-----BEGIN {_PEM_LABEL}(?:[^"]*?-----END {_PEM_LABEL}|[A-Za-z0-9+/=\\s\\\\:,.-]*)')
+_PEM_LABEL = "(?:[A-Z0-9]+ ){0,8}PRIVATE KEY(?: BLOCK)?-----"
+_PEM_BEGIN, _PEM_END = _compile(f"-----BEGIN {_PEM_LABEL}"), _compile(f"-----END {_PEM_LABEL}")
+_PEM_PART = re.compile(rb"[A-Za-z0-9+/=\s\\:,.-]*+")
+_PEM_LONGEST = 65_536
+"""Bytes between the two lines; an RSA key of 16,384 bits has 12,800."""
 
 
 def _private_keys(text: bytes) -> Iterator[Span]:
-    """Find whole blocks (RFC 7468), and the beginnings of those that are cut off."""
-    return (found.span() for found in _PRIVATE_KEY.finditer(text))
+    """Find whole blocks (RFC 7468), and the beginnings of those that are cut off.
+
+    The next end and the next quote are looked for once, however many beginnings stand before them.
+    """
+    at, quote, end = 0, -1, (-1, -1)
+    while begun := _PEM_BEGIN.search(text, at):
+        start, at = begun.span()
+        if quote < at:
+            quote = _or_end(text.find(b'"', at), text)
+        if end[0] < at:
+            found = _PEM_END.search(text, at)
+            end = found.span() if found else (len(text) + 1, len(text) + 1)
+        whole = end[0] < quote and end[0] - at <= _PEM_LONGEST
+        part = None if whole else _PEM_PART.match(text, at)
+        at = part.end() if part else end[1]
+        yield start, at
+
+
+def _or_end(at: int, text: bytes) -> int:
+    return len(text) if at < 0 else at
 
 
 # What stands before the digits must be no letter; of a raw escape such as \n the last letter may be.
@@ -325,3 +350,35 @@ BUILTINS: dict[str, Builtin] = {
 
 ESCAPES = r"\\u(?:00[2-7]|[0-9A-Fa-f]{4}[0-9])"
 """Raw escapes that may hide from a hint what it looks for: of ASCII's characters, and of any before a digit."""
+
+
+def finder(pattern: str) -> Finder:
+    """Return what finds a pattern of one's own, in one value: what it matches, at most `SPAN` long.
+
+    It takes time that grows as the value does: from each place where it begins a pattern may read on to the end, so
+    that is never far away.
+    """
+    search = _compile(pattern).search
+
+    def find(text: bytes) -> Iterator[Span]:
+        at = begin = 0
+        while at <= len(text):
+            end = min(begin + 2 * SPAN, len(text))
+            found = search(text, at, end)
+            if found is None:
+                if end == len(text):
+                    return
+                begin += SPAN
+                at = max(at, begin)
+                continue
+            span = found.span()
+            if end < min(span[0] + SPAN, len(text)):
+                # It may go on behind the end, or there would be another one.
+                at = begin = span[0]
+                continue
+            if span[0] < span[1]:
+                yield span
+            at = max(span[1], span[0] + 1)
+            begin = max(begin, at - SPAN)
+
+    return find

@@ -44,6 +44,7 @@ EFFECTS = {
     "destinations.*.on_failure": Effect.SWAPPED,
     "destinations.*.concurrency": Effect.RESTART,
     "destinations.*.partitions": Effect.RESTART,
+    "destinations.*.was": Effect.RESTART,
     "destinations.*.health_interval": Effect.SWAPPED,
     "retention": Effect.RESTART,
     "dead_letter": Effect.RESTART,

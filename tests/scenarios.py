@@ -266,15 +266,16 @@ def commit(kafka: Kafka, elastic: FakeElastic, directory: Path, *, seconds: floa
     with Feed(kafka, topic) as feed, Positions(kafka, topic, f"{topic}.search") as positions:
         feed.start(rate)
         with Running(flow) as running:
-            deadline = time.monotonic() + seconds
-            while time.monotonic() < deadline:
+            committed: list[int] = []
+            begun = time.monotonic()
+            while time.monotonic() < begun + seconds or not sum(committed):
+                assert time.monotonic() < begun + 60, "nothing was committed while it ran"
                 committed = positions.committed()
                 for ids, offset in zip(feed.ids, committed, strict=True):
                     missing = [each for each in ids[:offset] if ("logs", each) not in elastic.docs]
                     assert missing == [], "committed before it was delivered"
                 looks += 1
                 time.sleep(0.05)
-            assert sum(committed) > 0, "nothing was committed while it ran"
             assert running.stop() == 0
         feed.stop()
         delivered = running.ledgers()["search"].delivered

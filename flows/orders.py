@@ -8,10 +8,10 @@ have prepared them, all swap. Each tells its supervisor how far it is: `ready` o
 from __future__ import annotations
 
 import os
-import pickle
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pickle import dumps, loads
 from typing import IO, Any
 
 from flows.config import Flow
@@ -43,7 +43,7 @@ def send(descriptor: int, order: Any) -> None:
     Raises:
         OSError: Nobody reads it any more.
     """
-    data = pickle.dumps(order)
+    data = dumps(order)
     data = _LENGTH.pack(len(data)) + data
     while data:
         data = data[os.write(descriptor, data) :]
@@ -55,7 +55,7 @@ def receive(inbox: IO[bytes]) -> Any:
     if head is None:
         return None
     data = _exactly(inbox, *_LENGTH.unpack(head))
-    return None if data is None else pickle.loads(data)  # noqa: S301  our own supervisor wrote it
+    return None if data is None else loads(data)  # noqa: S301  our own supervisor wrote it
 
 
 def _exactly(inbox: IO[bytes], size: int) -> bytes | None:

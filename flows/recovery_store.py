@@ -11,8 +11,10 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import pickle
 import sqlite3
+import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -59,8 +61,10 @@ def make(store: Path) -> None:
 
     Raises:
         OSError: It can't be made.
-        LogweirError: There is one, and it is damaged.
+        LogweirError: There is one, and it is damaged, or another user can change it.
     """
+    for directory in (store, store.parent):
+        _refuse_others(directory)
     files = _files(store)
     sound = [path for path in files if _is_sound(path)]
     if files and len(sound) < max([PARTITIONS, *map(_count, sound[:1])]):
@@ -72,12 +76,35 @@ def make(store: Path) -> None:
     if not files:
         from bytewax.recovery import init_db_dir
 
-        store.mkdir(parents=True, exist_ok=True)
+        store.parent.parent.mkdir(parents=True, exist_ok=True)
+        for directory in (store.parent, store):
+            directory.mkdir(0o700, exist_ok=True)
         init_db_dir(store, PARTITIONS)
         for path in _files(store):
             sync(path)
         sync(store)
         sync(store.parent)
+
+
+def _refuse_others(directory: Path) -> None:
+    """Refuse a directory that another user owns or could write to: what lies there decides what a flow does.
+
+    One of this user's is closed to the others, who could read in it what is known of the records.
+    """
+    try:
+        found = directory.stat()
+    except FileNotFoundError:
+        return
+    user, msg = os.geteuid(), ""
+    if found.st_uid not in (user, 0):
+        msg = f"{directory} belongs to user {found.st_uid}, not to user {user}: make it this user's, or set another"
+    elif found.st_mode & stat.S_IWOTH:
+        msg = f"every user can write to {directory}: look at who has, then take that away (chmod o-w), or set another"
+    if msg:
+        msg = f"recovery.directory {msg}"
+        raise LogweirError(msg)
+    if found.st_uid == user and found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        directory.chmod(0o700)
 
 
 def _is_sound(path: Path) -> bool:

@@ -24,7 +24,8 @@ from typing import IO, Any
 import orjson
 
 from flows import orders
-from flows.joining import wait_for
+from flows.joining import guard, wait_for
+from flows.pickles import only_known
 from flows.recovery_store import forget_unfinished, left_to_engine
 from flows.runtime import Assignment, Runtime
 from logweir.bounded_writer import BoundedWriter
@@ -84,6 +85,7 @@ def begin() -> tuple[Any, Events, IO[bytes], Reporter]:
     if assignment is None:
         sys.exit(EXIT_CRASHED)
     events = Events(secrets=Secrets.of_settings(assignment.flow))
+    only_known()
     threading.excepthook = lambda failed: print_trace(failed.exc_value, events.secrets)
     events.listen(lambda entry: reporter.send(event=entry), "info")
     return assignment, events, inbox, reporter
@@ -204,6 +206,7 @@ def _run_dataflow(runtime: Runtime, fail: Any) -> None:
         from bytewax.testing import cluster_main
 
         wait_for(assignment.addresses[: assignment.worker])
+        guard(assignment.addresses, assignment.worker, fail)
         with left_to_engine():
             cluster_main(flow, list(assignment.addresses), assignment.worker, **options)
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import IO
@@ -17,7 +18,7 @@ from typing import IO
 from flows.compaction.opened import archive_of
 from flows.compaction.work import Work
 from flows.config import Flow
-from flows.joining import wait_for
+from flows.joining import guard, wait_for
 from flows.worker import EXIT_CRASHED, Reporter, begin, tell
 from logweir.events import Events
 
@@ -52,14 +53,14 @@ def _run(assignment: CompactAssignment, events: Events, reporter: Reporter) -> i
         work = Work(archive_of(assignment.flow), events, once=assignment.once)
         signal.signal(signal.SIGTERM, lambda _number, _frame: work.stopping.set())
         threading.Thread(target=_report_always, args=(work, reporter), daemon=True).start()
-        _run_dataflow(assignment, work)
+        _run_dataflow(assignment, work, lambda error: os._exit(tell(error, events)))
         reporter.send(status=work.status())
     except BaseException as error:  # noqa: BLE001  whatever it is, it is told and becomes the exit code
         return tell(error, events)
     return EXIT_CRASHED if assignment.once and work.failing else 0
 
 
-def _run_dataflow(assignment: CompactAssignment, work: Work) -> None:
+def _run_dataflow(assignment: CompactAssignment, work: Work, fail: Callable[[BaseException], None]) -> None:
     from bytewax.testing import cluster_main, run_main
 
     from flows.compact import dataflow
@@ -70,6 +71,7 @@ def _run_dataflow(assignment: CompactAssignment, work: Work) -> None:
         run_main(flow, epoch_interval=interval)
     else:
         wait_for(assignment.addresses[: assignment.worker])
+        guard(assignment.addresses, assignment.worker, fail)
         cluster_main(flow, list(assignment.addresses), assignment.worker, epoch_interval=interval)
 
 

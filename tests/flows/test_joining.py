@@ -1,40 +1,88 @@
-"""A worker joins its cluster once those listen that it connects to."""
+"""Who joins a cluster of workers, as the system's table of sockets shows it."""
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
 from flows import joining
-from flows.cluster import free_ports
-from flows.joining import wait_for
+from flows.joining import guard, strangers_in
+from tests.flowing import until
+
+CONNECT = """
+import encodings.idna, os, socket, sys
+os.setuid(12345)
+connected = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+print("connected", flush=True)
+sys.stdin.read()
+"""
 
 
-@pytest.mark.skipif(not joining._SOCKETS.exists(), reason="needs Linux's table of sockets")
-def test_waiting() -> None:
-    """It waits for each of them, and takes up no connection meanwhile."""
-    first, second = free_ports(2)
-    joined = threading.Event()
-
-    def join() -> None:
-        wait_for([f"127.0.0.1:{first}", f"127.0.0.1:{second}"])
-        joined.set()
-
-    with socket.socket() as bound, socket.create_server(("127.0.0.1", first)) as server:
-        bound.bind(("127.0.0.1", second))
-        threading.Thread(target=join, daemon=True).start()
-        # One that is bound and doesn't listen refuses connections.
-        assert not joined.wait(0.2)
-        bound.listen()
-        assert joined.wait(30)
-        for each in (server, bound):
-            each.settimeout(0)
-            with pytest.raises(BlockingIOError):
-                each.accept()
+@pytest.fixture
+def listening() -> socket.socket:
+    """A worker's port."""
+    return socket.create_server(("127.0.0.1", 0))
 
 
-def test_the_first() -> None:
-    """The first worker waits for none."""
-    wait_for([])
+def _address(server: socket.socket) -> str:
+    return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_cluster_that_is_complete(listening: socket.socket) -> None:
+    """Once all have joined nothing is told, and the watch ends."""
+    failures: list[BaseException] = []
+    with listening, socket.create_server(("127.0.0.1", 0)) as other:
+        guard([_address(listening), _address(other)], 0, failures.append)
+        watching = [each for each in threading.enumerate() if each.name == "joining"]
+        with socket.create_connection(listening.getsockname()), listening.accept()[0]:
+            for each in watching:
+                each.join(30)
+            assert not any(each.is_alive() for each in watching)
+    assert failures == []
+
+
+def test_one_that_does_not_come(listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A join that isn't completed ends in words."""
+    monkeypatch.setattr(joining, "JOIN_SECONDS", 0.3)
+    failures: list[BaseException] = []
+    with listening, socket.create_server(("127.0.0.1", 0)) as other:
+        guard([_address(listening), _address(other)], 1, failures.append)
+        until(lambda: failures, "it is told")
+    assert "of 1 other workers 1 have not joined within 0.3 s" in str(failures[0])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_another_user(listening: socket.socket) -> None:
+    """Who connects as another user is told of, also if nothing is sent and the join would never be complete."""
+    failures: list[BaseException] = []
+    with listening, socket.create_server(("127.0.0.1", 0)) as other:
+        guard([_address(listening), _address(other)], 0, failures.append)
+        port = str(listening.getsockname()[1])
+        with subprocess.Popen(
+            [sys.executable, "-c", CONNECT, port], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as stranger:
+            assert stranger.stdout is not None
+            assert stranger.stdout.readline() == b"connected\n"
+            with listening.accept()[0]:
+                until(lambda: failures, "it is told")
+            stranger.communicate()
+    assert "user 12345 of this machine has connected to a worker's port" in str(failures[0])
+
+
+def test_the_table() -> None:
+    """A connection has two rows, one of each end; what listens, or waits to be forgotten, is nobody's connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(server.getsockname()), server.accept()[0]:
+            time.sleep(0)
+            rows = [each for each in joining._sockets() if port in (each.local, each.remote)]
+            mine = os.geteuid()
+            assert strangers_in(rows, [port], mine) == []
+            assert len(strangers_in(rows, [port], mine + 1)) == 2
+            assert port in joining._listening()

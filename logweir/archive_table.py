@@ -30,6 +30,10 @@ All records of a partition expire at the same moment, `logweir.retention.expires
 within these as the records came. The log has the least and the greatest value of `STATISTICS`, so that readers skip
 files; a file has them too, and a Bloom filter of `BLOOM`. Names are unique, and no file is ever changed.
 
+**Paths.** The log names each file by its path below the table, encoded as in a URL. The protocol also permits whole
+addresses. Whoever can write to the log could name a file of another table in either way, and have it read, moved or
+deleted here. So every path from the log goes through `checked_path` before it is used.
+
 **Exactly once.** A commit of the flow has a transaction for each topic-partition with records in it: `application` is
 its id, its version the offset after the last record. A writer reads the version, leaves out what lies below it, and
 commits on top of the snapshot in which it has read it; delta-rs refuses the commit if another one has had the same id
@@ -50,6 +54,7 @@ from __future__ import annotations
 
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 from logweir.errors import LogweirError
 
@@ -64,6 +69,8 @@ BLOOM: Final = ("trace_id",)
 """The columns with a Bloom filter in each file: their values have no order that files could be skipped by."""
 GRACE_SECONDS: Final = 3600
 """A file that is in no commit may still get into one this long after it was written."""
+LOG: Final = "_delta_log"
+"""The directory of the table's log, below the table."""
 MADE: Final = -1
 """The partition of records that the flow made itself: they have no place in a topic, and no transaction."""
 
@@ -107,6 +114,34 @@ def columns() -> pa.Schema:
 def directory(retention: str, day: date) -> str:
     """Return where the files of a partition lie, below the table."""
     return f"retention={retention}/date={day.isoformat()}"
+
+
+def checked_path(path: str, place: str) -> str:
+    """Return the path of a file as the log names it.
+
+    Args:
+        path: The path.
+        place: The table.
+
+    Raises:
+        LogweirError: It leads out of the table, or into the log, or isn't spelt as a listing of the table spells it.
+    """
+    if is_inside(path) and path.partition("/")[0] != LOG:
+        return path
+    msg = (
+        f"{place}: its log names the file {path!r}, which lies outside the table or isn't spelt as files of the table "
+        "are. logweir reads, moves and deletes nothing before the log is mended. Find out who wrote that entry of "
+        f"{LOG}, then commit a remove action of that path"
+    )
+    raise LogweirError(msg)
+
+
+def is_inside(path: str) -> bool:
+    """Tell whether a path leads to somewhere below the table, whether or not its reader decodes it first."""
+    return all(
+        "\0" not in each and ":" not in each.partition("/")[0] and not {"", ".", ".."} & set(each.split("/"))
+        for each in (path, unquote(path))
+    )
 
 
 def application(flow: str, log: str, partition: int, generation: int = 0) -> str:

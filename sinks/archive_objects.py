@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 from uuid import uuid4
 
-from sinks.archive_stores import LOG, Bucket, Store, make
+from logweir.archive_table import LOG
+from sinks.archive_stores import Bucket, Store, below, make
 from sinks.durable import sync
 
 _SPOOL_BYTES = 8_000_000
@@ -81,18 +82,18 @@ class DirectoryObjects:
     def read(self, path: str) -> bytes | None:
         """Read a file."""
         try:
-            return (self._path / path).read_bytes()
+            return below(self._path, path).read_bytes()
         except FileNotFoundError:
             return None
 
     def open(self, path: str, size: int) -> Any:
         """Return the file's name."""
         del size
-        return str(self._path / path)
+        return str(below(self._path, path))
 
     def claim(self, path: str, body: bytes) -> bool:
         """Link a file that is whole to the name."""
-        file = self._path / path
+        file = below(self._path, path)
         try:
             with _whole(file, body) as whole:
                 os.link(whole, file)
@@ -103,7 +104,7 @@ class DirectoryObjects:
 
     def replace(self, path: str, body: bytes) -> None:
         """Rename a file that is whole to the name."""
-        file = self._path / path
+        file = below(self._path, path)
         with _whole(file, body) as whole:
             whole.rename(file)
         sync(file.parent)
@@ -111,7 +112,7 @@ class DirectoryObjects:
     @contextmanager
     def write(self, path: str) -> Iterator[IO[bytes]]:
         """Write to the disk."""
-        file = self._path / path
+        file = below(self._path, path)
         make(file.parent)
         try:
             with file.open("wb") as handle:
@@ -144,8 +145,9 @@ class DirectoryObjects:
         """Delete files, and directories that are empty then."""
         parents = set()
         for path in paths:
-            (self._path / path).unlink(missing_ok=True)
-            parents.add((self._path / path).parent)
+            file = below(self._path, path)
+            file.unlink(missing_ok=True)
+            parents.add(file.parent)
         for parent in parents:
             with suppress(OSError):
                 parent.rmdir()
@@ -165,7 +167,7 @@ class BucketObjects:
     def read(self, path: str) -> bytes | None:
         """Get an object."""
         try:
-            found = self._client.get_object(**self._name, Key=self._store.prefix + path)
+            found = self._client.get_object(**self._name, Key=self._store.key(path))
         except Exception as error:
             if _code(error) == "NoSuchKey":
                 return None
@@ -180,11 +182,11 @@ class BucketObjects:
             if found is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             return io.BytesIO(found)
-        return _Ranges(self._client, self._store.bucket, self._store.prefix + path, size)
+        return _Ranges(self._client, self._store.bucket, self._store.key(path), size)
 
     def claim(self, path: str, body: bytes) -> bool:
         """Put an object unless there is one. What an answer that is lost would have said is found by reading."""
-        key = self._store.prefix + path
+        key = self._store.key(path)
         try:
             self._client.put_object(**self._name, Key=key, Body=body, IfNoneMatch="*")
         except Exception as error:
@@ -197,15 +199,16 @@ class BucketObjects:
 
     def replace(self, path: str, body: bytes) -> None:
         """Put an object over another."""
-        self._client.put_object(**self._name, Key=self._store.prefix + path, Body=body)
+        self._client.put_object(**self._name, Key=self._store.key(path), Body=body)
 
     @contextmanager
     def write(self, path: str) -> Iterator[IO[bytes]]:
         """Put an object, or upload it in parts where it is large."""
+        key = self._store.key(path)
         with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
             yield spool
             spool.seek(0)
-            self._client.upload_fileobj(spool, self._store.bucket, self._store.prefix + path, Config=_one_at_a_time())
+            self._client.upload_fileobj(spool, self._store.bucket, key, Config=_one_at_a_time())
 
     def listed(self) -> Iterator[tuple[str, float, int]]:
         """List the bucket."""
@@ -225,7 +228,7 @@ class BucketObjects:
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete objects, many at once."""
-        keys = [{"Key": self._store.prefix + path} for path in paths]
+        keys = [{"Key": self._store.key(path)} for path in paths]
         for start in range(0, len(keys), _DELETED_AT_ONCE):
             some = {"Objects": keys[start : start + _DELETED_AT_ONCE], "Quiet": True}
             failed = self._client.delete_objects(**self._name, Delete=some).get("Errors")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
+from logweir.archive_table import LOG, is_inside
 from logweir.errors import DestinationError
 from sinks.aws import AwsAccess, s3_client, session
 from sinks.destination import Delivered, Hold, Probed, Retry
@@ -32,6 +33,7 @@ _REMEDIES = {
     errno.EROFS: f"mount it writable, or {_ELSEWHERE}",
     errno.ENOTDIR: "a part of retention.archive is a file where a directory should be",
     errno.EEXIST: "retention.archive names a file; name a directory",
+    errno.ELOOP: "remove the link, and where the files are to lie elsewhere mount that place there",
     errno.ENAMETOOLONG: "shorten retention.archive",
 }
 _ALLOW = "allow these credentials s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on retention.archive"
@@ -39,7 +41,6 @@ _UNCONDITIONAL = (
     "this store takes a PUT with If-None-Match: * in another's place, so two writers, as the flow and its compaction "
     f"are, would lose each other's commits: {_ELSEWHERE}"
 )
-LOG = "_delta_log"
 _SYNCS = 16
 """Files that are written to the disk at a time: those that are waited for together take hardly longer than one."""
 _LONGEST = 1000
@@ -137,7 +138,7 @@ class Directory:
 
     def put(self, path: str, body: Any) -> None:
         """Write a file."""
-        file = self._path / path
+        file = below(self._path, path)
         try:
             self._named |= dict.fromkeys([*_made(file.parent), file.parent])
             self._put.append(file)
@@ -160,7 +161,7 @@ class Directory:
         """Remove files."""
         self._put.clear()
         for path in paths:
-            (self._path / path).unlink(missing_ok=True)
+            below(self._path, path).unlink(missing_ok=True)
 
     def sync(self) -> None:
         """Write the log's new entries to the disk; delta-rs leaves that to the system."""
@@ -240,6 +241,16 @@ class Bucket:
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._aws = s3_client(access)
 
+    def key(self, path: str) -> str:
+        """Return the key of a file.
+
+        Raises:
+            OSError: It would lie outside the table.
+        """
+        if not is_inside(path):
+            raise OSError(errno.ELOOP, "leads out of the archive", f"{self.place}/{path}")
+        return self.prefix + path
+
     def client(self) -> Any:
         """Return boto3's client."""
         return self._aws.connected()
@@ -278,7 +289,7 @@ class Bucket:
 
     def put(self, path: str, body: Any) -> None:
         """Put an object."""
-        self._aws.connected().put_object(Bucket=self.bucket, Key=self.prefix + path, Body=bytes(body))
+        self._aws.connected().put_object(Bucket=self.bucket, Key=self.key(path), Body=bytes(body))
 
     def flush(self) -> None:
         """Have nothing to do: what S3 has answered lasts."""
@@ -343,6 +354,22 @@ def _nearest(place: Path) -> Path:
     while not place.exists() and place != place.parent:
         place = place.parent
     return place
+
+
+def below(table: Path, path: str) -> Path:
+    """Return where a file of a table lies: each of the archive's steps on the file system goes through here.
+
+    Args:
+        table: The table's directory, which may itself be a link.
+        path: Of the file, below the table.
+
+    Raises:
+        OSError: It lies elsewhere: by its path, or since a link stands there or above it.
+    """
+    file = table / path
+    if not is_inside(path) or not file.resolve().is_relative_to(table.resolve()):
+        raise OSError(errno.ELOOP, "leads out of the archive", str(file))
+    return file
 
 
 def make(directory: Path) -> None:

@@ -20,7 +20,7 @@ import orjson
 
 from flows.compaction.files import Partition, TableFile, partition_of
 from logweir import __version__
-from logweir.archive_table import open_table
+from logweir.archive_table import LOG, checked_path, is_inside, open_table
 from logweir.errors import LogweirError
 from logweir.times import rfc3339
 from sinks.archive_objects import Objects, objects_of
@@ -126,9 +126,11 @@ class View:
         Raises:
             LogweirError: It is no archive, or one that compaction doesn't know how to change.
         """
+        # Whatever is raised on the way, nobody goes on with a part of the table: the next one reads it anew.
+        self._loaded = float("-inf")
+        started = time.monotonic()
         self._table = self._open()
         self._partitions, self._foreign, self._counters, self._version = {}, {}, {}, -1
-        self._loaded = time.monotonic()
         if self._table is None:
             return
         if problem := _unknown(self._table):
@@ -143,13 +145,14 @@ class View:
                 each.get("partition.retention"),
                 each.get("partition.date"),
                 TableFile(
-                    each["path"],
+                    checked_path(each["path"], self.store.place),
                     each["size_bytes"],
                     each["modification_time"] / 1000,
                     each["num_records"],
                     "" if first is None else first.astimezone(UTC).isoformat(timespec="microseconds"),
                 ),
             )
+        self._loaded = started
 
     def refresh(self) -> None:
         """Bring it up to date."""
@@ -264,9 +267,12 @@ class View:
         return b"".join(orjson.dumps(each) + b"\n" for each in actions)
 
     def _apply(self, entry: bytes) -> bool:
-        """Take in an entry of the log; False where it changes more than files."""
+        """Take in an entry of the log; False where it changes more than files, or names one outside the table.
+
+        The table is read anew then, which may have lost that file again meanwhile.
+        """
         for name, value in _actions(entry):
-            if name in {"metaData", "protocol"}:
+            if name in {"metaData", "protocol"} or (name == "add" and not is_inside(value["path"])):
                 return False
             if name == "txn" and value["appId"].startswith(COUNTERS):
                 self._counters[value["appId"]] = value["version"]
@@ -300,7 +306,7 @@ class View:
 
 def log_entry(version: int) -> str:
     """Return the path of a version's entry."""
-    return f"_delta_log/{version:020}.json"
+    return f"{LOG}/{version:020}.json"
 
 
 def _actions(entry: bytes) -> Iterator[tuple[str, Any]]:

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
-from logweir.archive_table import STATISTICS, open_table
+from logweir.archive_table import LOG, STATISTICS, checked_path, open_table
 from logweir.errors import LogweirError
+from sinks.archive_stores import below
 from sinks.http import ANSWER_SECONDS, CONNECT_SECONDS
 
 if TYPE_CHECKING:
@@ -84,11 +86,13 @@ class Opener:
         from pyarrow import fs
 
         uri = table.table_uri.rstrip("/")
+        self.place = unquote(uri.removeprefix("file://"))
+        self._directory = None if uri.startswith("s3://") else Path(self.place)
         if uri.startswith("s3://"):
             # deltalake's own gives no other thread a turn while it waits for S3.
             self.system = fs.SubTreeFileSystem(uri.removeprefix("s3://"), _s3(options))
         else:
-            self.system = fs.SubTreeFileSystem(unquote(uri.removeprefix("file://")), fs.LocalFileSystem())
+            self.system = fs.SubTreeFileSystem(self.place, fs.LocalFileSystem())
 
     @contextmanager
     def open(self, path: str) -> Iterator[tuple[pq.ParquetFile, Any]]:
@@ -99,6 +103,8 @@ class Opener:
         """
         import pyarrow.parquet as pq
 
+        if self._directory is not None:
+            below(self._directory, path)
         with self.system.open_input_file(path) as handle:
             # What is read ahead of a large row group would be held whole.
             yield pq.ParquetFile(handle, pre_buffer=False, buffer_size=_BUFFER), handle
@@ -153,8 +159,9 @@ def snapshot(store: Place) -> Snapshot:
     if table is None:
         msg = f"there is no archive at {store.place} yet: `logweir run` makes it with its first commit"
         raise LogweirError(msg)
-    files = [_file(each) for each in pa.table(table.get_add_actions(flatten=True)).to_pylist()]
-    return Snapshot(table, Opener(table, options), files)
+    opener = Opener(table, options)
+    files = [_file(each, opener.place) for each in pa.table(table.get_add_actions(flatten=True)).to_pylist()]
+    return Snapshot(table, opener, files)
 
 
 def added(table: Opener, version: int) -> list[TableFile] | None:
@@ -165,24 +172,25 @@ def added(table: Opener, version: int) -> list[TableFile] | None:
 
     Raises:
         OSError: The log can't be read.
+        LogweirError: The commit names a file outside the table.
     """
     try:
-        with table.system.open_input_stream(f"_delta_log/{version:020}.json") as entry:
+        with table.system.open_input_stream(f"{LOG}/{version:020}.json") as entry:
             actions = [json.loads(line) for line in entry.read().splitlines() if line.strip()]
     except FileNotFoundError:
         return None
     if any("remove" in action for action in actions):
         return []
-    return [_from_log(action["add"]) for action in actions if "add" in action]
+    return [_from_log(action["add"], table.place) for action in actions if "add" in action]
 
 
-def _from_log(add: dict[str, Any]) -> TableFile:
+def _from_log(add: dict[str, Any], place: str) -> TableFile:
     said = json.loads(add.get("stats") or "{}")
     least, greatest = (_known(said.get(bounds) or {}) for bounds in ("minValues", "maxValues"))
     values = add["partitionValues"]
     day = values.get("date")
     return TableFile(
-        path=add["path"],
+        path=checked_path(add["path"], place),
         size=add["size"],
         rows=said.get("numRecords"),
         retention=values.get("retention"),
@@ -199,9 +207,9 @@ def _known(bounds: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _file(action: dict[str, Any]) -> TableFile:
+def _file(action: dict[str, Any], place: str) -> TableFile:
     return TableFile(
-        path=action["path"],
+        path=checked_path(action["path"], place),
         size=action["size_bytes"],
         rows=action.get("num_records"),
         retention=action.get("partition.retention"),

@@ -102,6 +102,18 @@ class Origin(Protocol):
         ...
 
 
+class Low(NamedTuple):
+    """Up to when a process has read its partitions, when it had so many; others may have come since."""
+
+    time: float = 0.0
+    """None of them gives what was written before, in epoch seconds; zero where that is not known."""
+    lanes: int = 0
+    """How many it had."""
+
+    def __bool__(self) -> bool:
+        return bool(self.time)
+
+
 class Batch:
     """The records of one poll of one partition, as columns: the i-th of each column is one record.
 
@@ -170,10 +182,10 @@ class Batch:
         """The log's name was not recorded when the flow began to read it: earlier positions in it have none."""
         self.lane = f"{topic}-{partition}"
         """Names where the records have an order: the source's partition. Of files a path, whatever file has it now."""
-        self.low = 0.0
-        """None of the process's partitions gives, from this batch on, what was written before; zero where not known.
+        self.low = Low()
+        """None of the process's partitions gives, from this batch on, what was written before.
 
-        In epoch seconds, and as far as a partition is in the order of writing. Filled where limits count by event time.
+        As far as a partition is in the order of writing. Filled where limits count by event time.
         """
         self.pulse = False
         """It has no records, and nobody has to account for it: it only carries `low`."""

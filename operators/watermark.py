@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from logweir.batch import Low
+
 
 class Standing(NamedTuple):
     """How far one worker has read its partitions; times are epoch seconds."""
@@ -14,7 +16,7 @@ class Standing(NamedTuple):
     furthest: float
     """How far the one is that is ahead of all."""
     lanes: int
-    """How many partitions it reads."""
+    """How many partitions that is about."""
     total: int
     """How many the whole source has."""
 
@@ -54,10 +56,10 @@ class Outstanding:
     """
 
     def __init__(self) -> None:
-        self._lows: dict[int, float] = {}
+        self._lows: dict[int, Low] = {}
         """By turn, in the order of asking, the low of the batch: they ascend."""
 
-    def asked(self, turn: int, low: float) -> None:
+    def asked(self, turn: int, low: Low) -> None:
         """Note a batch that waits for answers."""
         self._lows[turn] = low
 
@@ -65,6 +67,7 @@ class Outstanding:
         """Note that all answers are there."""
         self._lows.pop(turn, None)
 
-    def low(self, low: float) -> float:
+    def low(self, low: Low) -> Low:
         """Return how far the process is in what was settled, where no batch from now on is older than `low`."""
-        return min(next(iter(self._lows.values()), low), low)
+        first = next(iter(self._lows.values()), low)
+        return Low(min(first.time, low.time), min(first.lanes, low.lanes))

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
+from logweir.batch import Low
 from logweir.events import Events
 from operators.watermark import Standing
 
@@ -136,9 +137,13 @@ class Alignment:
         self._look()
         return self._furthest_of_all
 
-    def standing(self, low: float) -> Standing:
+    def mark(self) -> Low:
+        """Return how far this process is now, which says nothing of a partition that comes later."""
+        return Low(self.low, len(self._lanes))
+
+    def standing(self, low: Low) -> Standing:
         """Return what others have to know, where no batch before this one is older than `low`."""
-        return Standing(self._worker, low, self._furthest, len(self._lanes), self.total)
+        return Standing(self._worker, low.time, self._furthest, low.lanes, self.total)
 
     def horizon(self) -> float:
         """Return up to when partitions may be handed out; zero while not all of the source are known."""

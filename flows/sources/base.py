@@ -173,8 +173,8 @@ class SourcePartition(StatefulSourcePartition[Batch, Any]):
         if not self.context.alignment.due():
             return []
         pulse = Batch("", 0, [], [])
-        pulse.pulse, pulse.low = True, self.context.alignment.low
-        self.context.alignment.carry(pulse.low)
+        pulse.pulse, pulse.low = True, self.context.alignment.mark()
+        self.context.alignment.carry(pulse.low.time)
         return [pulse]
 
     def _read_in_step(self, room: int) -> list[Batch]:
@@ -193,7 +193,7 @@ class SourcePartition(StatefulSourcePartition[Batch, Any]):
             return self.pulse()
         alignment.carry(alignment.low)
         for batch in batches:
-            batch.low = alignment.low
+            batch.low = alignment.mark()
         return batches
 
     def next_awake(self) -> datetime | None:

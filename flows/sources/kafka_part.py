@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from flows.sources.alignment import GRAIN, Lane
 from flows.sources.base import SourceContext, SourcePartition
 from flows.sources.kafka_position import Position, branch
-from logweir.batch import Account, Batch
+from logweir.batch import Account, Batch, Low
 from logweir.times import written_seconds
 
 _RARE_SECONDS = 0.05
@@ -293,7 +293,7 @@ class KafkaPart(SourcePartition):
 
     def _hand_out(self) -> list[Batch]:
         alignment = self.context.alignment
-        low = alignment.low if alignment.active and self._ready else 0.0
+        low = alignment.mark() if alignment.active and self._ready else Low()
         batches: list[Batch] = []
         while self._ready:
             batch = self._next()
@@ -304,7 +304,7 @@ class KafkaPart(SourcePartition):
                 self._handed_epoch = batch.origin.epoch
             batches.append(batch)
         if batches and low:
-            alignment.carry(low)
+            alignment.carry(low.time)
         self.blocked = bool(self._ready)
         if self._gaps:
             topic, number = self.key

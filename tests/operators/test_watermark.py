@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logweir.batch import Low
 from operators.watermark import Outstanding, Standing, Watermark
 
 INFINITE = float("inf")
@@ -53,13 +54,14 @@ def test_partitions_that_have_ended_hold_up_nothing() -> None:
 def test_what_is_asked_and_not_answered_counts() -> None:
     """Answers come in any order: until those of the oldest batch are there, nothing after it counts as read."""
     outstanding = Outstanding()
-    assert outstanding.low(50.0) == 50.0
-    outstanding.asked(1, 10.0)
-    outstanding.asked(2, 20.0)
-    outstanding.asked(5, 30.0)
+    now = Low(50.0, 3)
+    assert outstanding.low(now) == now
+    outstanding.asked(1, Low(10.0, 2))
+    outstanding.asked(2, Low(20.0, 3))
+    outstanding.asked(5, Low(30.0, 3))
     outstanding.settled(2)
-    assert outstanding.low(50.0) == 10.0
+    assert outstanding.low(now) == Low(10.0, 2)
     outstanding.settled(1)
-    assert outstanding.low(50.0) == 30.0
+    assert outstanding.low(now) == Low(30.0, 3)
     outstanding.settled(5)
-    assert outstanding.low(50.0) == 50.0
+    assert outstanding.low(now) == now

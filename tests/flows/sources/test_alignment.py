@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flows.sources.alignment import ENDED, GRAIN, PATIENCE, Alignment, Lane
 from logweir.events import Events
-from operators.watermark import Standing
+from operators.watermark import Standing, Watermark
 
 NOW = 1_790_000_000.0
 AHEAD = 60.0
@@ -129,6 +129,19 @@ def test_partitions_that_are_made_later_count() -> None:
     assert alignment.due()
 
 
+def test_what_was_known_before_a_partition_was_made_says_nothing_of_it() -> None:
+    """A batch is told of when it has come through the steps before: by then the worker may have another partition."""
+    alignment = aligned(2)
+    alignment.wait(alignment.lane("logs-0"), column(NOW - 1000, 30))
+    carried = alignment.mark()
+    alignment.lane("logs-1")
+    watermark = Watermark()
+    assert watermark.read_until(alignment.standing(carried)) == 0.0
+    other = aligned(2)
+    other.heard(alignment.standing(carried))
+    assert other.horizon() == 0.0
+
+
 def test_nobody_waits_where_nothing_counts_by_event_time() -> None:
     """Without such a limit, and with one partition, everything is handed out at once."""
     idle, alone = aligned(2), aligned(1)
@@ -187,7 +200,7 @@ class Sources:
         for each in self._workers:
             for other in self._workers:
                 if other is not each and other.low:
-                    each.heard(other.standing(other.low))
+                    each.heard(other.standing(other.mark()))
         return handed
 
 

@@ -12,7 +12,7 @@ FLOW ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench proof interop kafka clean
+.PHONY: help run test lint format bench proof interop kafka lock sbom clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -46,6 +46,17 @@ interop: $(DEV_READY) ## Try each destination against independent servers, and p
 
 kafka: $(DEV_READY) ## Run a Kafka broker for development on port 9092 until Ctrl-C (needs a JDK and Maven)
 	@$(BIN)/python -m tests.servers.kafka $(ARGS)
+
+lock: $(DEV_READY) ## Resolve anew what the image installs, with the digests of the wheels
+	$(BIN)/python deploy/lock.py
+
+sbom: $(BIN)/python ## List what the image installs, with licences: build/sbom.json (CycloneDX) and build/licences.md
+	rm -rf build/image && $(BIN)/python -m venv build/image
+	build/image/bin/python -m pip install --quiet --constraint constraints.txt '.[archive]'
+	build/image/bin/python -m pip uninstall --quiet --yes pip setuptools
+	$(BIN)/python -m venv build/tools && build/tools/bin/python -m pip install --quiet cyclonedx-bom pip-licenses
+	build/tools/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom.json build/image/bin/python
+	build/tools/bin/pip-licenses --python build/image/bin/python --format markdown --with-urls --output-file build/licences.md
 
 clean: ## Remove the environment, caches, fetched servers and what runs leave behind
 	rm -rf $(VENV) .servers dist build out recovery dead-letter .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -41,7 +41,8 @@ def stages() -> list[list[tuple[str, str]]]:
         instruction, _, rest = line.partition(" ")
         if instruction == "FROM":
             found.append([])
-        found[-1].append((instruction, rest.strip()))
+        if found:
+            found[-1].append((instruction, rest.strip()))
     return found
 
 
@@ -83,19 +84,18 @@ class TestImage:
         assert {*wheel, PROJECT["project"]["readme"], *PROJECT["project"]["license-files"]} <= copied
 
     def test_dependencies(self) -> None:
-        """The line that lists the dependencies for the build lists those of the project, and of its archive."""
-        (step,) = [rest for rest in arguments(stages()[0], "RUN") if "tomllib" in rest]
-        found = re.match(r'python -c "(.*?)"\s+>', step)
-        assert found
-        done = subprocess.run([sys.executable, "-c", found[1]], cwd=ROOT, capture_output=True, text=True, check=True)
-        project = PROJECT["project"]
-        assert done.stdout.splitlines() == [*project["dependencies"], *project["optional-dependencies"]["archive"]]
+        """Whatever is installed comes from a lock, by its digest, but the wheel that is built here."""
+        steps = [step for rest in arguments(stages()[0], "RUN") for step in rest.split("&&") if " install " in step]
+        assert len(steps) == 3
+        for step in steps:
+            assert ("--require-hashes" in step) == (".lock" in step) != ("--no-deps dist/" in step)
 
     def test_bases(self) -> None:
         """Both stages have one Python, which is one that the project runs on: an environment is carried over."""
         build, final = stages()
         bases = {rest.split()[0] for stage in (build, final) for rest in arguments(stage, "FROM")}
-        assert bases == {"python:3.12-slim"}
+        assert bases == {"${BASE}"}
+        assert "ARG BASE=python:3.12-slim" in DOCKERFILE.read_text(encoding="utf-8").splitlines()
         assert "Programming Language :: Python :: 3.12" in PROJECT["project"]["classifiers"]
 
     def test_final_stage(self) -> None:
@@ -237,3 +237,41 @@ def commands(compose: dict[str, Any]) -> Iterator[list[str]]:
     for service in compose["services"].values():
         if service["image"].startswith("logweir:"):
             yield service["command"]
+
+
+class TestLocks:
+    """What the image installs is pinned by digest, and is what the tests ran with."""
+
+    @staticmethod
+    def locked(name: str) -> dict[str, tuple[str, int]]:
+        """Return version and number of digests of each package of a lock."""
+        text = (ROOT / "deploy" / name).read_text().replace("\\\n", " ")
+        rows = [line.split() for line in text.splitlines() if not line.startswith("#")]
+        found = {}
+        for wanted, *digests in rows:
+            package, _, version = wanted.partition("==")
+            assert all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", each) for each in digests), wanted
+            found[_plain(package)] = version, len(digests)
+        return found
+
+    def test_all_that_is_named_is_there(self) -> None:
+        """Each dependency of pyproject.toml is in the lock: `make lock` writes it anew."""
+        project = PROJECT["project"]
+        wanted = [*project["dependencies"], *project["optional-dependencies"]["archive"]]
+        names = {_plain(re.split("[<>=;\\[ ]", each)[0]) for each in wanted}
+        assert names <= self.locked("requirements.lock").keys()
+        assert {_plain(each) for each in PROJECT["build-system"]["requires"]} <= self.locked("build.lock").keys()
+
+    @pytest.mark.parametrize("name", ["requirements.lock", "build.lock"])
+    def test_the_versions_are_those_of_the_tests(self, name: str) -> None:
+        """Each version is that of constraints.txt, and each package has a digest."""
+        lines = (ROOT / "constraints.txt").read_text().splitlines()
+        pinned = {_plain(line.partition("==")[0]): line.partition("==")[2] for line in lines if "==" in line}
+        found = self.locked(name)
+        assert {package: version for package, (version, _) in found.items()}.items() <= pinned.items()
+        assert all(digests for _, digests in found.values())
+
+
+def _plain(name: str) -> str:
+    """Return a package's name as registries compare it (PEP 503)."""
+    return re.sub("[-_.]+", "-", name).lower()

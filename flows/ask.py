@@ -12,6 +12,7 @@ from flows.config import StatusSettings, build
 from flows.document import Document
 from flows.show import table
 from logweir.errors import ConfigError, LogweirError
+from logweir.terminal import visible
 from logweir.units import format_bytes
 
 _SECONDS = 10.0
@@ -109,18 +110,21 @@ def status_text(found: dict[str, Any]) -> str:
         "DESTINATION", "TYPE", "STATUS", "STREAMED", "DROPPED", "FAILED", "STILL DEAD", "IN FLIGHT", "LAG", "SENT",
         "ERRORS", "LATENCY", "LAST FLUSH",
     )  # fmt: skip
-    lines = [f"{found['flow']}: up {found['uptime']:,.0f} s, {'healthy' if found['healthy'] else 'NOT HEALTHY'}", ""]
-    config = found["config"]
+    lines = [
+        f"{visible(found['flow'])}: up {found['uptime']:,.0f} s, {'healthy' if found['healthy'] else 'NOT HEALTHY'}",
+        "",
+    ]
+    config = {**found["config"], **{name: visible(str(found["config"][name])) for name in ("version", "since")}}
     if config["pending"]:
         lines.insert(1, f"config {config['version']}: on its way to every worker")
     else:
         lines.insert(1, f"config {config['version']}: in force since {config['since']}")
     if config["refused_at"]:
-        lines.insert(2, f"REFUSED at {config['refused_at']}, a changed file:")
-        lines[3:3] = config["findings"]
+        lines.insert(2, f"REFUSED at {visible(config['refused_at'])}, a changed file:")
+        lines[3:3] = [visible(str(each)) for each in config["findings"]]
     lines.append(table(head, rows))
     for name, each in found["destinations"].items():
-        lines += [f"\n{name}: {issue}" for issue in each["issues"]]
+        lines += [f"\n{visible(f'{name}: {issue}')}" for issue in each["issues"]]
     if retention := found.get("retention"):
         lines += ["", *_of_archive(retention)]
     return "\n".join(lines)
@@ -134,8 +138,7 @@ def _of_archive(retention: dict[str, Any]) -> list[str]:
     else:
         size = f"{format_bytes(archive['bytes'])} in {archive['files']:,} files"
         told = f"{archive['retained']:,} records retained ({size}), {archive['deleted']:,} deleted when they expired"
-        upcoming = (
-            f", the next {archive['expiring']:,} on {archive['next_expiry'][:10]}" if archive["next_expiry"] else ""
-        )
-        lines = [f"archive: {told}{upcoming}; compacted at {last['at']}"]
-    return [*lines, *(f"\narchive: compaction: {issue}" for issue in retention["issues"])]
+        day = visible((archive["next_expiry"] or "")[:10])
+        upcoming = f", the next {archive['expiring']:,} on {day}" if day else ""
+        lines = [f"archive: {told}{upcoming}; compacted at {visible(last['at'])}"]
+    return [*lines, *(f"\narchive: compaction: {visible(issue)}" for issue in retention["issues"])]

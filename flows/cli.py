@@ -5,7 +5,6 @@ What a command needs is imported inside it, so that `logweir check` answers at o
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import sys
@@ -20,8 +19,10 @@ import click
 from flows.erase_commands import erase
 from flows.retention_commands import retention
 from flows.search_commands import search
+from flows.terminal import say, say_json
 from logweir import __version__
 from logweir.errors import ConfigError, LogweirError
+from logweir.terminal import visible, visible_lines
 
 if TYPE_CHECKING:
     from flows.config import Flow, LoadedFlow
@@ -43,21 +44,24 @@ class _Commands(click.Group):
             assert_one_installation()
             return super().invoke(ctx)
         except ConfigError as error:
-            click.echo(error, err=True)
+            say(error, err=True)
             sys.exit(2)
         except LogweirError as error:
-            click.echo(_unsaid(ctx, f"logweir: {error}"), err=True)
+            say(visible(_unsaid(ctx, f"logweir: {error}")), err=True)
             sys.exit(1)
         except BrokenPipeError:
             # The reader of our output has gone, as `head` does; Python would complain again when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except click.ClickException as error:
+            vars(error)["message"] = visible_lines(_unsaid(ctx, error.message))
+            raise
+        except (click.exceptions.Exit, click.Abort):
             raise
         except Exception:
             if ctx.obj is None:
                 raise
-            click.echo(_unsaid(ctx, traceback.format_exc()), err=True, nl=False)
+            say(_unsaid(ctx, traceback.format_exc().rstrip()), err=True)
             sys.exit(1)
 
 
@@ -154,16 +158,16 @@ def _report(
         whole = {"ok": loaded is not None, "findings": listed, "flow": show(loaded.flow) if loaded else None}
         if answers is not None:
             whole["connections"] = [each.to_dict() for each in answers]
-        click.echo(json.dumps(whole, indent=2))
+        say_json(whole)
         return
     for finding in findings:
-        click.echo(str(finding), err=True)
+        say(str(finding), err=True)
     if loaded:
-        click.echo(f"{loaded.document.file}: ok\n\n{overview(loaded.flow)}")
+        say(f"{loaded.document.file}: ok\n\n{overview(loaded.flow)}")
     if answers is not None:
         from flows.connect import answers_text
 
-        click.echo(f"\n{answers_text(answers)}")
+        say(f"\n{answers_text(answers)}")
 
 
 @main.command()
@@ -175,7 +179,10 @@ def status(flow: Path, *, as_json: bool) -> None:
     from flows.config import open_document
 
     found = ask_flow(open_document(flow))
-    click.echo(json.dumps(found, indent=2) if as_json else status_text(found))
+    if as_json:
+        say_json(found)
+    else:
+        say(status_text(found))
     if not found["healthy"]:
         sys.exit(1)
 
@@ -192,18 +199,18 @@ def run_flow_tests(flows: tuple[Path, ...], *, as_json: bool) -> None:
     failed, listed = 0, []
     for place, flow in loaded:
         if not flow.tests and not as_json:
-            click.echo(f"{place}: holds no tests")
+            say(f"{place}: holds no tests")
         for result in run_tests(flow):
             failed += bool(result.differences)
             listed.append({"file": str(place), "name": result.name, "differences": result.differences})
             if not as_json:
-                click.echo(f"{place}: {result.name}: {'FAILED' if result.differences else 'ok'}")
+                say(f"{place}: {visible(result.name)}: {'FAILED' if result.differences else 'ok'}")
                 for difference in result.differences:
-                    click.echo(f"  {difference}")
+                    say(f"  {visible(difference)}")
     if as_json:
-        click.echo(json.dumps({"ok": not failed, "tests": listed}, indent=2))
+        say_json({"ok": not failed, "tests": listed})
     else:
-        click.echo(f"{len(listed)} test{'' if len(listed) == 1 else 's'}, {failed} failed")
+        say(f"{len(listed)} test{'' if len(listed) == 1 else 's'}, {failed} failed")
     if failed:
         sys.exit(1)
 
@@ -213,7 +220,7 @@ def schema() -> None:
     """Print the JSON Schema of a flow file."""
     from flows.schema import schema_text
 
-    click.echo(schema_text(), nl=False)
+    sys.stdout.write(schema_text())
 
 
 @main.command()
@@ -250,7 +257,7 @@ def generate(*, rate: float | None, count: int | None, seed: int, to: str, broke
         written = generate_to_kafka(brokers.split(","), topic, count, rate=rate or 0, seed=seed, tell=meter)
     finally:
         meter.end()
-    click.echo(f"{written} records written to {topic}", err=True)
+    say(f"{written} records written to {topic}", err=True)
 
 
 @main.command()
@@ -290,7 +297,10 @@ def compact(flow: Path, *, once: bool, workers: int, as_json: bool) -> None:
     code = compaction.run()
     if once:
         report = compaction.report()
-        click.echo(json.dumps(report, indent=2) if as_json else report_text(report))
+        if as_json:
+            say_json(report)
+        else:
+            say(report_text(report))
     sys.exit(code)
 
 
@@ -311,7 +321,10 @@ def redrive(flow: Path, *, name: str, causes: tuple[str, ...], limit: int | None
     _known(loaded, name, "--to")
     events = Events(sys.stderr, secrets=_keep(loaded.flow))
     report = count(loaded.flow, name, causes, events) if dry_run else run(loaded.flow, name, causes, limit, events)
-    click.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.text())
+    if as_json:
+        say_json(report.to_dict())
+    else:
+        say(report.text())
     sys.exit(report.exit_code)
 
 

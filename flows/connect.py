@@ -15,6 +15,7 @@ from flows.sources.kafka import Kafka
 from logweir.errors import LogweirError
 from logweir.events import Events
 from logweir.librdkafka import teller
+from logweir.terminal import visible
 from operators.projection import Projection
 from sinks.archive import ArchiveDestination
 from sinks.deadletter_topic import shortcomings
@@ -68,7 +69,7 @@ def answers_text(answers: list[Answer]) -> str:
         for each in answers
     ]
     shown = table(("NAME", "TYPE", "STATUS", "TIME"), rows)
-    return "\n".join([shown, *(f"\n{each.name}: {each.issue}" for each in answers if each.issue)])
+    return "\n".join([shown, *(f"\n{visible(f'{each.name}: {each.issue}')}" for each in answers if each.issue)])
 
 
 def _ask(flow: Flow, name: str, settings: DeliverySettings) -> Answer:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from flows.config import Flow
 from flows.status import issues
 from logweir.ledger import Ledger
+from logweir.terminal import visible
 from logweir.units import format_bytes
 
 _DRAW_SECONDS = 0.5
@@ -105,8 +106,7 @@ def _fitting(line: str) -> str:
         width = os.get_terminal_size(sys.stderr.fileno()).columns
     except (OSError, ValueError):  # no terminal, as in a test
         width = 0
-    shown = "".join(each if each.isprintable() else " " for each in line)
-    return shown[: (width or _WIDTH) - 1]
+    return visible(line)[: (width or _WIDTH) - 1]
 
 
 def ledger_text(ledgers: dict[str, Ledger]) -> str:
@@ -126,4 +126,4 @@ def ledger_text(ledgers: dict[str, Ledger]) -> str:
             lines.append(f"  {ledger.duplicates:>14,}  of the delivered were there already")
         if ledger.gaps:
             lines.append(f"  {ledger.gaps:>14,}  offsets were gone before they could be read")
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))

@@ -19,6 +19,7 @@ import yaml
 
 from flows.variables import substitute
 from logweir.settings import Substituted
+from logweir.terminal import visible
 
 Path = tuple[str | int, ...]
 Mark = tuple[int, int]
@@ -45,7 +46,7 @@ class Finding(NamedTuple):
     def __str__(self) -> str:
         kind = "warning: " if self.warning else ""
         path = f"{self.path}: " if self.path else ""
-        return f"{self.file}:{self.mark[0]}:{self.mark[1]}: {kind}{path}{self.message}"
+        return visible(f"{self.file}:{self.mark[0]}:{self.mark[1]}: {kind}{path}{self.message}")
 
 
 def spell(path: Sequence[str | int]) -> str:

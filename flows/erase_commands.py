@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import click
+
+from flows.terminal import say, say_json
 
 
 @click.command()
@@ -41,7 +42,10 @@ def erase(flow: Path, *, where: str, dry_run: bool, yes: bool, as_json: bool) ->
             _ask(report.erased.total(), report.files)
         with told(eraser.view.store):
             report = eraser.erase()
-    click.echo(json.dumps(to_dict(report, loaded.flow), indent=2) if as_json else text(report, loaded.flow))
+    if as_json:
+        say_json(to_dict(report, loaded.flow))
+    else:
+        say(text(report, loaded.flow))
     if not dry_run and not report.complete:
         raise SystemExit(1)
 

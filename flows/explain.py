@@ -17,6 +17,7 @@ from flows.config import Flow
 from logweir.batch import Batch
 from logweir.guard import DEFECT
 from logweir.retention import expires
+from logweir.terminal import visible
 from logweir.times import rfc3339
 from operators.decode import Decoder
 from operators.projection import Projection
@@ -154,16 +155,11 @@ class _Keeping:
 def _as_words(explained: Explained) -> str:
     said = f"line {explained.line}"
     if explained.verdict is None:
-        return f"{said}: rejected: {explained.problem}\n"
-    answers = [f"{said} ({_printable(explained.identity)}): {explained.verdict}"]
+        return visible(f"{said}: rejected: {explained.problem}") + "\n"
+    answers = [f"{said} ({explained.identity or ''}): {explained.verdict}"]
     answers += [f"  {name}: {verdict}" for name, verdict in explained.destinations]
     answers += [f"  archive: {explained.kept}"] if explained.kept else []
-    return "".join(f"{answer}\n" for answer in answers)
-
-
-def _printable(identity: str | None) -> str:
-    text = identity or ""
-    return text if text.isprintable() else json.dumps(text)
+    return "".join(f"{visible(answer)}\n" for answer in answers)
 
 
 def _as_json(explained: Explained) -> str:

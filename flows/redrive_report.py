@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.dead_letters import Passed
 from logweir.ledger import Ledger
+from logweir.terminal import visible
 
 
 @dataclass(slots=True)
@@ -94,4 +95,4 @@ class Report:
         if not (self.complete or self.dry_run):
             why = "Stopped" if self.stopped else "The limit is reached"
             lines.append(f"{why}; the next redrive goes on from here.")
-        return "\n".join(lines)
+        return "\n".join(map(visible, lines))

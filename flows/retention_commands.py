@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from flows.terminal import say, say_json
 
 if TYPE_CHECKING:
     from flows.archiving import FlowArchive
@@ -39,7 +40,10 @@ def stats(flow: Path, *, as_json: bool) -> None:
         view.load()
         found = figures(view, classes_of(archive))
     holds = [each.name for each in archive.retention.hold]
-    click.echo(json.dumps(found.to_dict(), indent=2) if as_json else stats_text(found, holds))
+    if as_json:
+        say_json(found.to_dict())
+    else:
+        say(stats_text(found, holds))
 
 
 @retention.command()
@@ -56,7 +60,10 @@ def policies(flow: Path, *, as_json: bool) -> None:
     with told(view.store):
         view.load()
         listed = policies_told(archive.retention, by_policy(view))
-    click.echo(json.dumps(listed, indent=2) if as_json else policies_text(listed))
+    if as_json:
+        say_json(listed)
+    else:
+        say(policies_text(listed))
 
 
 @retention.command()
@@ -66,7 +73,10 @@ def policies(flow: Path, *, as_json: bool) -> None:
 def cleanup(flow: Path, *, dry_run: bool, as_json: bool) -> None:
     """Delete now what has expired in FLOW's archive, moved by the policies of today, and tell what that was."""
     cleaned = clean(archive_at(flow), dry_run=dry_run)
-    click.echo(json.dumps(cleaned.to_dict(), indent=2) if as_json else cleaned.text())
+    if as_json:
+        say_json(cleaned.to_dict())
+    else:
+        say(cleaned.text())
     if cleaned.unsettled:
         raise SystemExit(1)
 

@@ -11,6 +11,7 @@ from flows.compaction.execute import Done
 from flows.compaction.figures import Figures, Kept, length
 from flows.compaction.vacuum import Vacuumed
 from flows.show import table
+from logweir.terminal import visible
 from logweir.units import format_bytes
 from operators.retention import ranked
 from operators.retention_models import Policies
@@ -35,7 +36,7 @@ def stats_text(figures: Figures, holds: Sequence[str] = ()) -> str:
     )
     lines = [head, "", table(("CLASS", *_HEAD, "DELETED"), _stats_rows(figures))]
     if holds:
-        lines += ["", f"What is held stays when it has expired: {', '.join(holds)}"]
+        lines += ["", f"What is held stays when it has expired: {visible(', '.join(holds))}"]
     if figures.foreign:
         lines += ["", f"{figures.foreign:,} files are under classes that aren't logweir's; they are left alone"]
     return "\n".join(lines)
@@ -134,7 +135,10 @@ class Cleaned:
         gone = self._sum("expired")
         verb = "expire" if self.dry_run else "expired"
         lines.append(f"{gone.total():,} records {would}{verb}")
-        lines += [f"  {number:>14,}  kept {name}" for name, number in sorted(gone.items(), key=lambda e: length(e[0]))]
+        lines += [
+            f"  {number:>14,}  kept {visible(name)}"
+            for name, number in sorted(gone.items(), key=lambda e: length(e[0]))
+        ]
         verb = "be deleted" if self.dry_run else "were deleted"
         size = format_bytes(self.vacuumed.bytes)
         lines.append(f"{self.vacuumed.files:,} files ({size}) that the table needs no longer {would}{verb}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.archiving import ARCHIVE, RetentionSettings
 from flows.config import Flow
+from logweir.terminal import visible
 from logweir.units import format_duration
 from operators.retention import ranked
 from operators.retention_models import Policy
@@ -109,7 +110,8 @@ def _taken(policy: Policy) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows in aligned columns."""
+    """Return rows in aligned columns, each cell as one line that can't act on a terminal."""
+    rows = [[visible(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)

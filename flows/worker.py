@@ -33,6 +33,7 @@ from logweir.errors import DestinationError, LogweirError, NothingToReadError, U
 from logweir.events import Events
 from logweir.memory import give_back
 from logweir.secrecy import Secrets
+from logweir.terminal import visible_lines
 
 EXIT_CRASHED = 1
 EXIT_UNUSABLE = 3
@@ -252,7 +253,7 @@ def _report_always(runtime: Runtime, reporter: Reporter) -> None:
 def print_trace(error: BaseException | None, secrets: Secrets) -> None:
     """Print what a thread has died of, whose work others can do without."""
     out = BoundedWriter(sys.stderr)
-    out.write(secrets.hide("".join(traceback.format_exception(error))))
+    out.write(visible_lines(secrets.hide("".join(traceback.format_exception(error)))))
     # Nobody may be reading it, and the process ends.
     out.close(_TRACE_SECONDS)
 

@@ -26,6 +26,7 @@ import orjson
 from logweir.bounded_writer import BoundedWriter
 from logweir.record import SEVERITY
 from logweir.secrecy import Secrets
+from logweir.terminal import visible_json
 from logweir.times import rfc3339
 
 Listener = Callable[[dict[str, Any]], None]
@@ -66,7 +67,7 @@ class Events:
         for listener in listeners:
             listener(entry)
         if written:
-            line = orjson.dumps(entry, default=str).decode() + "\n"
+            line = visible_json(orjson.dumps(entry, default=str).decode()) + "\n"
             with self._lock:
                 stream = self._out or sys.stderr
                 stream.write(line)

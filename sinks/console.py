@@ -18,6 +18,7 @@ from pydantic import Field
 from logweir.errors import DestinationError
 from logweir.json_text import text_of
 from logweir.record import trace_of
+from logweir.terminal import visible
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records
 from sinks.settings import CommonDestination
 
@@ -48,24 +49,6 @@ _BOLD = "1"
 _SERVICE_WIDTH = 15
 _VALUE_LENGTH = 200
 """Longer values are cut: the record itself is in the other destinations."""
-
-_INVISIBLE = (
-    *range(0x20),
-    *range(0x7F, 0xA0),
-    0x061C,
-    0x200E,
-    0x200F,
-    *range(0x2028, 0x202F),
-    *range(0x2066, 0x206A),
-    *range(0xD800, 0xE000),
-    0xFEFF,
-)
-"""Controls of C0 and C1, line separators, direction overrides, and halves of surrogate pairs, which have no UTF-8."""
-_VISIBLE = {code: f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}" for code in _INVISIBLE} | {  # noqa: PLR2004
-    ord("\n"): "\\n",
-    ord("\r"): "\\r",
-    ord("\t"): "\\t",
-}
 
 
 class Console(CommonDestination):
@@ -249,4 +232,4 @@ def _text(value: Any) -> str:
         return ""
     if not isinstance(value, str):
         value = text_of(value)
-    return value.translate(_VISIBLE) if not value.isprintable() else str(value)
+    return visible(value)

@@ -14,6 +14,7 @@ from flows.reload import Outcomes
 from logweir.bounded_writer import BoundedWriter
 from logweir.events import Events, left_out
 from logweir.secrecy import Secrets
+from logweir.terminal import visible
 from logweir.units import format_bytes
 
 _TICK_SECONDS = 0.1
@@ -84,4 +85,4 @@ def report_text(report: dict[str, Any]) -> str:
     deleted = format_bytes(done["vacuumed_bytes"])
     lines.append(f"{done['vacuumed_files']:,} files ({deleted}) that the table needs no longer were deleted")
     lines += [f"failed: {issue}" for issue in report["issues"]]
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))

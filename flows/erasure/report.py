@@ -9,6 +9,7 @@ from flows.compaction.figures import length
 from flows.config import Flow
 from flows.erasure.erase import Erasure
 from flows.sources.kafka import Kafka
+from logweir.terminal import visible
 from logweir.times import rfc3339
 from logweir.units import format_bytes
 
@@ -53,7 +54,7 @@ def text(erasure: Erasure, flow: Flow) -> str:
         lines.append(f"{erasure.log:,} files of the table's log were cleaned")
     lines += _left(erasure)
     lines += ["Not reached:", *(f"  {each}" for each in not_reached(flow))]
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))
 
 
 def _left(erasure: Erasure) -> list[str]:

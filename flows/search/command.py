@@ -24,6 +24,7 @@ from logweir.errors import LogweirError
 from logweir.record import LEVELS, LevelTable
 from logweir.retention import expires
 from logweir.settings import nearest
+from logweir.terminal import visible
 from logweir.times import epoch_seconds, rfc3339
 from logweir.units import parse_duration
 from operators.decode import Decoder
@@ -128,14 +129,14 @@ class Lines:
         batch = Batch("", 0, [row.raw for row in rows], range(len(rows)))
         batch.records = [None] * len(rows)
         self._decode(batch)
-        lines = [row.raw.decode(errors="replace") for row in rows]
+        lines = [visible(row.raw.decode(errors="replace")) for row in rows]
         for at, record in zip(batch.offsets, batch.records, strict=True):
             (level,) = self._levels([record])
             lines[at] = self._pretty.line(record, rfc3339(rows[at].key.moment / 1e6), level)
         if self._kept:
             held = self._held(rows)
             lines = [
-                f"{line}\n    {_kept(row)}{holds_text(names)}"
+                f"{line}\n    {visible(_kept(row) + holds_text(names))}"
                 for line, row, names in zip(lines, rows, held, strict=True)
             ]
         return "".join(f"{line}\n" for line in lines).encode()

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -326,3 +327,30 @@ def test_console_colours(
     stream = io.StringIO()
     StructuredLogger("a", outputs=[ConsoleOutput(stream, colour=colour)]).error("x")
     assert ("\x1b[" in stream.getvalue()) is coloured
+
+
+def test_nothing_acts_on_the_console(capsys: pytest.CaptureFixture[str]) -> None:
+    """Controls, overrides of direction and separators of lines are shown as text, wherever in a record they stand."""
+    evil = "\x1b[2J\x07\x9b31m\x85\u202e\u2066\u200f\u2028\u2029\x7f\r\nfake: line"
+    stream = io.StringIO()
+    logger = StructuredLogger(evil, outputs=[ConsoleOutput(stream)])
+    logger.child(**{evil: evil}).info(
+        evil,
+        metadata={evil: evil, "list": [evil], "object": {evil: [evil]}},
+        performance={"duration": evil},
+        error={"name": evil, "message": evil, "stack": evil},
+    )
+    logger.child(traceId=evil).info("m", performance={"duration": 2})
+    shown = stream.getvalue()
+    assert "\\x1b[2J" in shown
+    assert "duration=2ms" in shown
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200f\u2028-\u202e\u2066-\u2069]", shown)
+    assert not re.search("^fake: line", shown, re.MULTILINE)
+
+    def broken(record: object) -> None:
+        raise ValueError(evil)
+
+    StructuredLogger("a", outputs=[broken]).info("m")
+    said = capsys.readouterr().err
+    assert "\\x1b[2J" in said
+    assert said.count("\n") == 1

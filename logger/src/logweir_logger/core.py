@@ -19,6 +19,7 @@ from logweir_logger.exceptions import text_of
 from logweir_logger.levels import LEVELS, severity
 from logweir_logger.outputs import Output, Write
 from logweir_logger.redact import REDACTED, Redactor
+from logweir_logger.visible import one_line
 
 _COMPLAIN_SECONDS = 60.0
 """An output that fails says so on stderr no more often."""
@@ -180,7 +181,8 @@ class Core:
         owner = next((type(each).__name__ for each in self._outputs if each.writer() == write), "an output")
         # Where that fails too, there is nowhere left to say it.
         with suppress(Exception):
-            sys.stderr.write(f"logweir_logger: {owner} has not written a record: {type(error).__name__}: {error}\n")
+            said = one_line(f"{owner} has not written a record: {type(error).__name__}: {error}")
+            sys.stderr.write(f"logweir_logger: {said}\n")
 
 
 def _share(level: str, rate: float) -> float:

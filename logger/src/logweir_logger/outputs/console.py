@@ -11,6 +11,7 @@ import orjson
 from logweir_logger.levels import LEVELS
 from logweir_logger.outputs import Output
 from logweir_logger.outputs.stream import StreamOutput
+from logweir_logger.visible import one_line
 
 _COLOURS = ("\x1b[90m", "\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[1;41m")
 _DIM = "\x1b[2m"
@@ -41,7 +42,7 @@ class ConsoleOutput(Output):
         """Write one record."""
         record = orjson.loads(line)
         text = render(record, severity, colour=self._coloured())
-        # Control characters of a message can't move the cursor or fake lines; newlines of a stack are our own.
+        # Control characters of a record can't move the cursor or fake lines; newlines of a stack are our own.
         self._out.write(text.encode(), severity)
 
     def _coloured(self) -> bool:
@@ -65,18 +66,19 @@ def render(record: dict[str, Any], severity: int, *, colour: bool) -> str:
 
     time = record["timestamp"][11:23]
     parts = [paint(_DIM, time), paint(_COLOURS[severity], f"{LEVELS[severity]:<5}")]
-    parts.append(paint(_BOLD, _one_line(record["message"])))
+    parts.append(paint(_BOLD, one_line(record["message"])))
     fields = {**record.get("metadata", {}), **_but(record.get("context", {}), _HIDDEN)}
     performance = record.get("performance", {})
     if "duration" in performance:
-        fields["duration"] = f"{performance['duration']:g}ms"
+        duration = performance["duration"]
+        fields["duration"] = f"{duration:g}ms" if isinstance(duration, (int, float)) else duration
     if "traceId" in record.get("trace", {}):
         fields["trace"] = str(record["trace"]["traceId"])[:_SHOWN]
-    parts += [f"{paint(_DIM, f'{name}=')}{_value(value)}" for name, value in fields.items()]
+    parts += [f"{paint(_DIM, f'{one_line(name)}=')}{_value(value)}" for name, value in fields.items()]
     error = record.get("error")
     if error:
         stack = error.get("stack") or f"{error.get('name')}: {error.get('message')}"
-        parts.append("\n" + "\n".join(f"    {_one_line(line)}" for line in str(stack).splitlines()))
+        parts.append("\n" + "\n".join(f"    {one_line(line)}" for line in str(stack).splitlines()))
     return " ".join(parts)
 
 
@@ -84,16 +86,7 @@ def _but(fields: dict[str, Any], hidden: set[str]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in hidden}
 
 
-def _one_line(text: str) -> str:
-    """Return text in which no character moves the cursor."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else _escaped(each) for each in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
-
-
 def _value(value: Any) -> str:
     if isinstance(value, str) and value and value.isprintable() and " " not in value and '"' not in value:
         return value
-    return orjson.dumps(value).decode()
+    return one_line(orjson.dumps(value).decode())

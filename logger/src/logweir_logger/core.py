@@ -18,7 +18,7 @@ from logweir_logger.encode import LIMITS, OPTIONS, Limits, Walk, convert, has_pa
 from logweir_logger.exceptions import text_of
 from logweir_logger.levels import LEVELS, severity
 from logweir_logger.outputs import Output, Write
-from logweir_logger.redact import REDACTED, Redactor
+from logweir_logger.redact import Redactor
 from logweir_logger.visible import one_line
 
 _COMPLAIN_SECONDS = 60.0
@@ -110,7 +110,7 @@ class Core:
 
     def _default(self, value: Any) -> Any:
         """Return something nearer to JSON for a value that orjson doesn't know, without secrets."""
-        return self.redactor.clean(convert(value))
+        return self.redactor.clean(self.redactor.element(convert(value)))
 
     def text(self, value: Any) -> str:
         """Return as text what should have been text: of what has parts JSON without secrets, else its `str`."""
@@ -119,7 +119,7 @@ class Core:
                 return str.__str__(value)
             if not has_parts(value):
                 return text_of(value)
-            plain = Walk(LIMITS[0], self.redactor.is_secret, REDACTED).plain(value)
+            plain = Walk(LIMITS[0], self.redactor).plain(value)
             return plain if isinstance(plain, str) else orjson.dumps(plain).decode()
         except Exception as error:  # noqa: BLE001  # whatever a broken object does, its record is written
             return f"<{type(value).__name__} that fails with {type(error).__name__}>"
@@ -147,7 +147,7 @@ class Core:
         whole = Limits(sys.maxsize, sys.maxsize, _DEPTH, limit // 2)
         for limits in (whole, *LIMITS) if refused else LIMITS:
             try:
-                found = orjson.dumps(Walk(limits, self.redactor.is_secret, REDACTED).plain(dict(value)))
+                found = orjson.dumps(Walk(limits, self.redactor).plain(dict(value)))
             except Exception:  # noqa: BLE001, S112  # the next limits are tighter, the last resort needs none
                 continue
             if len(found) <= limit:
@@ -155,7 +155,7 @@ class Core:
             size = size or len(found)
         least: dict[str, Any] = {}
         if "message" in value:
-            least["message"] = Walk(LIMITS[-1], self.redactor.is_secret, REDACTED).text(self.text(value["message"]))
+            least["message"] = Walk(LIMITS[-1], self.redactor).text(self.text(value["message"]))
         least["metadata" if least else "…"] = {"…": f"left out: {size or 'too'} bytes do not fit into {limit}"}
         return orjson.dumps(least)
 

@@ -22,11 +22,13 @@ A marker that begins with "…" stands for what was left out: too long, too deep
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any, Callable
 
 import orjson
 
 from logweir_logger.exceptions import text_of
+from logweir_logger.redact import ITSELF, REDACTED, TOO_DEEP, Redactor
 
 OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _MAX_REPR = 2_000
@@ -163,17 +165,16 @@ class Walk:
 
     Args:
         limits: How much is taken.
-        secret: Whether a key's value must not be shown, and what stands in its place.
+        redactor: Knows the secret keys.
     """
 
-    def __init__(self, limits: Limits, secret: Callable[[object], bool], redacted: str) -> None:
+    def __init__(self, limits: Limits, redactor: Redactor) -> None:
         self._limits = limits
-        self._secret = secret
-        self._redacted = redacted
+        self._redactor = redactor
         self._nodes = limits.nodes
         self._above: set[int] = set()
 
-    def plain(self, value: Any, depth: int = 0) -> Any:  # noqa: PLR0911  # one question after another
+    def plain(self, value: Any, depth: int = 0) -> Any:  # noqa: C901, PLR0911  # one question after another
         """Return plain JSON for this value."""
         self._nodes -= 1
         if value is None or value is True or value is False:
@@ -187,6 +188,10 @@ class Walk:
             return value
         if isinstance(value, (dict, list)):
             return self._container(value, depth)
+        if kind is tuple:
+            return self._container(list(value), depth)
+        if isinstance(value, Enum):
+            return self.plain(value.value, depth + 1)
         if isinstance(value, str):
             return self.text(str.__str__(value))
         if isinstance(value, int):
@@ -219,19 +224,19 @@ class Walk:
 
     def _within(self, value: Any, depth: int) -> Any:
         if id(value) in self._above or depth >= self._limits.depth:
-            return "…[itself again]" if id(value) in self._above else "…[too deep]"
+            return ITSELF if id(value) in self._above else TOO_DEEP
         self._above.add(id(value))
         try:
-            found = convert(value)
+            found = self._redactor.element(convert(value))
             return self.plain(found if found is not value else _shown(value), depth + 1)
         finally:
             self._above.discard(id(value))
 
     def _container(self, value: Any, depth: int) -> Any:
         if id(value) in self._above:
-            return "…[itself again]"
+            return ITSELF
         if depth >= self._limits.depth:
-            return "…[too deep]"
+            return TOO_DEEP
         self._above.add(id(value))
         try:
             return self._object(value, depth) if isinstance(value, dict) else self._list(value, depth)
@@ -247,10 +252,11 @@ class Walk:
         for number, (key, each) in enumerate(items[:shown]):
             self._nodes = share = left // (shown - number)
             name = self._key(key)
+            # A key that is no text is judged by what it becomes; one that is too long also by what it was.
+            hidden = self._redactor.hides(name, each) or self._redactor.hides(key, each)
             if name in found:
                 name = f"{name} ({type(key).__name__})"
-            hidden = each is not None and self._secret(key)
-            found[name] = self._redacted if hidden else self.plain(each, depth + 1)
+            found[name] = REDACTED if hidden else self.plain(each, depth + 1)
             left -= share - self._nodes
         self._nodes = left
         if shown < len(items):
@@ -264,7 +270,7 @@ class Walk:
         for number, each in enumerate(value[:shown]):
             # What one doesn't use of its share is the others'; so a large one takes nothing from those after it.
             self._nodes = share = left // (shown - number)
-            found.append(self.plain(each, depth + 1))
+            found.append(self.plain(self._redactor.element(each), depth + 1))
             left -= share - self._nodes
         self._nodes = left
         if shown < len(value):

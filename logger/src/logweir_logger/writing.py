@@ -29,6 +29,7 @@ ErrorLike = Union[BaseException, Fields, str]
 
 _OTEL = "opentelemetry.trace"
 _BRACE = ord("{")
+_BRACKET = ord("[")
 _dumps = orjson.dumps
 _modules = sys.modules
 _clock = CLOCK
@@ -126,9 +127,16 @@ def _writing(number: int) -> Callable[..., None]:  # noqa: C901  # a call saved 
                 if metadata.__class__ is not dict:
                     metadata = as_object(metadata)
                 named, encoded = b',"metadata":', _dumps(metadata, core.default, OPTIONS)
-                # Another brace may begin an object in it, whose keys are to be looked at as well.
-                # What is too large to be written is cleaned when it is cut down.
-                if (not metadata.keys() <= core.safe or _BRACE in encoded[1:]) and len(encoded) < core.max_record_bytes:
+                # Another brace may begin an object in it, whose keys are to be looked at as well, and a list in
+                # another may be a pair. What is too large to be written is cleaned when it is cut down.
+                # A search for one byte spares most records those for several.
+                if (
+                    not metadata.keys() <= core.safe
+                    or _BRACE in encoded[1:]
+                    or (
+                        _BRACKET in encoded and encoded.count(_BRACKET) > 1 and (b'[["' in encoded or b',["' in encoded)
+                    )
+                ) and len(encoded) < core.max_record_bytes:
                     cleaned = core.redactor.clean(metadata)
                     if cleaned is not metadata:
                         encoded = _dumps(cleaned, core.default, OPTIONS)

@@ -4,7 +4,7 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import StringIO
 from typing import Any
 
@@ -14,7 +14,8 @@ from flows.ask import ask, ask_flow, status_text
 from flows.config import StatusSettings
 from flows.document import read
 from flows.metrics import registry_of
-from flows.server import CONNECTIONS, StatusServer, serve
+from flows.server import HEADERS, StatusServer, serve
+from flows.server_connections import CONNECTIONS, HEADER_BYTES
 from flows.status import whole
 from logweir.errors import ConfigError, LogweirError
 from logweir.events import Events
@@ -37,10 +38,11 @@ def serving(
     server.close()
 
 
-def get(port: int, path: str, token: str = "", method: str = "GET") -> tuple[int, str]:
+def get(port: int, path: str, token: str = "", method: str = "GET", host: str = "") -> tuple[int, str]:
     """Ask; return the status and the body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request(method, path, headers={"authorization": f"Bearer {token}"} if token else {})
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    connection.request(method, path, headers=headers | ({"host": host} if host else {}))
     answer = connection.getresponse()
     body = answer.read().decode()
     connection.close()
@@ -104,23 +106,117 @@ def test_a_token_guards_what_tells_something() -> None:
         assert get(port, "/metrics", "s3cret")[0] == 200
 
 
-def test_more_connections_than_can_be_kept_are_refused() -> None:
-    """Clients that say nothing hold no more threads than the limit; when they leave there is room again."""
-    with serving() as port:
-        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS + 4)]
-        for each in idle[CONNECTIONS:]:
-            each.settimeout(10)
-            assert each.recv(1) == b""
-        for each in idle:
-            each.close()
-        for _ in range(50):
-            try:
-                assert get(port, "/healthz")[0] == 200
-            except (ConnectionError, http.client.HTTPException):
-                continue
-            break
-        else:
-            pytest.fail("no room again")
+class TestAttacks:
+    """Nobody needs a token for these."""
+
+    @pytest.fixture(autouse=True)
+    def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("flows.server_connections.REQUEST_SECONDS", 1.0)
+
+    def test_very_many_connections(self) -> None:
+        """Clients that say nothing, or a byte at a time, never keep a check of health out."""
+        with serving() as port, ExitStack() as ended:
+            for number in range(3 * CONNECTIONS):
+                slow = ended.enter_context(socket.create_connection(("127.0.0.1", port)))
+                slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "[: number % 40])
+                if not number % 20:
+                    assert get(port, "/healthz") == (200, "ok\n")
+            assert get(port, "/healthz") == (200, "ok\n")
+            assert get(port, "/api/status")[0] == 200
+
+    def test_a_request_a_byte_at_a_time(self) -> None:
+        """Its time is over whatever it still sends."""
+        with serving() as port, socket.create_connection(("127.0.0.1", port)) as slow:
+            slow.settimeout(0.05)
+            sent = 0
+            with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):  # noqa: PT012  until it is closed
+                while True:
+                    slow.sendall(b"G" if not sent else b"E")
+                    sent += 1
+                    with suppress(TimeoutError):
+                        if slow.recv(100) == b"":
+                            msg = "reset"
+                            raise ConnectionResetError(msg)
+            assert 1 < sent < 200
+
+    def test_headers_without_end(self) -> None:
+        """What is longer than headers are is refused before it is kept."""
+        with serving() as port, socket.create_connection(("127.0.0.1", port)) as client:
+            client.settimeout(10)
+            said = b""
+            # The server may close while the rest is on its way.
+            with suppress(OSError):
+                client.sendall(b"GET / HTTP/1.1\r\nX: " + b"a" * 4 * HEADER_BYTES)
+                while piece := client.recv(1000):
+                    said += piece
+            assert said == b"" or said.startswith(b"HTTP/1.1 400")
+            assert get(port, "/healthz")[0] == 200
+
+    def test_an_answer_that_nobody_reads(self) -> None:
+        """It is given up: whoever asks again and again and reads nothing is closed."""
+        with serving() as port, socket.create_connection(("127.0.0.1", port)) as client:
+            client.settimeout(0.2)
+            asked = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
+            with pytest.raises(ConnectionError):  # noqa: PT012  until it is closed
+                while True:
+                    with suppress(TimeoutError):
+                        client.sendall(asked)
+            assert get(port, "/healthz")[0] == 200
+
+    def test_requests_in_one_go(self) -> None:
+        """Several in one connection have their answers in order."""
+        with serving() as port, socket.create_connection(("127.0.0.1", port)) as client:
+            client.settimeout(10)
+            for path in ("healthz", "readyz"):
+                client.sendall(b"GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path.encode())
+            said = b""
+            while said.count(b"HTTP/1.1 200") < 2 or not said.endswith(b"ready\n"):
+                said += client.recv(1000)
+            assert said.index(b"ok\n") < said.index(b"ready\n")
+
+    @pytest.mark.parametrize(
+        "host", ["evil.example", "evil.example:8080", "10.1.2.3", "localhost.evil.example", "[2001:db8::1]"]
+    )
+    def test_a_page_of_another_site(self, host: str) -> None:
+        """A name that leads here is no name of this machine: the answer tells nothing."""
+        with serving(issue=ISSUE) as port:
+            for path in ("/api/status", "/metrics", "/readyz", "/healthz"):
+                status, body = get(port, path, host=host)
+                assert (status, ISSUE in body) == (421, False)
+        with serving("s3cret") as port:
+            assert get(port, "/api/status", "s3cret", host=host)[0] == 200
+
+    @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1:80", "127.0.0.1", "[::1]:80", "[::1]"])
+    def test_names_of_this_machine(self, host: str) -> None:
+        """Its addresses, and localhost."""
+        with serving() as port:
+            assert get(port, "/api/status", host=host)[0] == 200
+
+    @pytest.mark.parametrize("path", ["/healthz", "/api/status", "/nothing", "/metrics"])
+    def test_headers_of_every_answer(self, path: str) -> None:
+        """No page may frame it or guess its type, and no other site may read it."""
+        with serving() as port:
+            for method in ("GET", "POST", "OPTIONS"):
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+                connection.request(method, path, headers={"origin": "http://evil.example"})
+                answer = connection.getresponse()
+                found = {name.lower(): value for name, value in answer.getheaders()}
+                connection.close()
+                assert found.items() >= HEADERS.items()
+                assert not any(name.startswith("access-control") or name == "server" for name in found)
+                assert answer.status == (404 if path == "/nothing" else 200 if method == "GET" else 405)
+
+    def test_a_defect_is_no_end(self) -> None:
+        """Where the status can't be told the answer says so, without what it was about, and others are answered."""
+
+        def status() -> dict[str, Any]:
+            msg = "s3cret"
+            raise ValueError(msg)
+
+        server = StatusServer("127.0.0.1:0", "", status, registry_of(report, config))
+        assert get(server.port, "/api/status") == (500, "defect: ValueError\n")
+        assert get(server.port, "/healthz")[0] == 200
+        server.close()
 
 
 def test_a_port_that_is_taken_is_told_and_stops_nothing() -> None:

@@ -20,6 +20,7 @@ from flows.dead_letter_lines import BLOCK_BYTES, LetterFile, parse, seal
 from flows.dead_letters import READ_BYTES, Passed, Place, Read, Wanted
 from logweir.errors import LogweirError, SourceError
 from logweir.events import Events
+from logweir.private import private
 from sinks.deadletter import REDRIVE_SUFFIX, is_at
 from sinks.durable import sync
 
@@ -198,7 +199,7 @@ class LetterFiles:
         topics = sorted(self._wanted.topics)
         memory = {"topics": topics, "files": files, "destination": self.state}
         fresh = self._memory.with_suffix(".new")
-        with fresh.open("wb") as out:
+        with open(fresh, "wb", opener=private) as out:
             out.write(orjson.dumps(memory))
             out.flush()
             os.fsync(out.fileno())
@@ -211,7 +212,7 @@ class LetterFiles:
             return False
         fresh = file.path.with_name(f"{file.path.name}.new")
         try:
-            with file.path.open("rb") as old, fresh.open("wb") as new:
+            with file.path.open("rb") as old, open(fresh, "wb", opener=private) as new:
                 for start, stop in self._kept(file):
                     _copy(old, new, start, stop)
                 # From here on nobody may append: what has come in the meantime moves along.
@@ -274,7 +275,7 @@ def _lock(path: Path) -> IO[bytes] | None:
         LogweirError: Another redrive has it, or it can't be made.
     """
     try:
-        handle = path.open("ab")
+        handle = open(path, "ab", opener=private)  # noqa: SIM115  held by the caller
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from logweir.errors import LogweirError
 from logweir.ledger import Ledger
+from logweir.private import PRIVATE, private
 from sinks.durable import sync
 
 PARTITIONS = 4
@@ -83,6 +84,9 @@ def make(store: Path) -> None:
         for path in _files(store):
             sync(path)
         sync(store)
+    for path in _files(store):
+        # Made by the engine; its journals beside them get the rights of the files.
+        path.chmod(PRIVATE)
         sync(store.parent)
 
 
@@ -296,7 +300,8 @@ def remember_partitions(store: Path, wanted: Mapping[str, int]) -> dict[str, int
 def write_anew(path: Path, data: Any) -> None:
     """Write a JSON file so that whoever reads it has the old or the new one whole, also after a power cut."""
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(data))
+    with open(fresh, "w", opener=private) as out:
+        out.write(json.dumps(data))
     sync(fresh)
     fresh.replace(path)
     sync(path.parent)

@@ -32,6 +32,7 @@ from logweir.bounded_writer import BoundedWriter
 from logweir.errors import DestinationError, LogweirError, NothingToReadError, UndeliveredError
 from logweir.events import Events
 from logweir.memory import give_back
+from logweir.private import private
 from logweir.secrecy import Secrets
 from logweir.terminal import visible_lines
 
@@ -229,7 +230,7 @@ def _lock(assignment: Assignment) -> list[IO[bytes]]:
 
 
 def _take(store: Path, number: int, deadline: float) -> IO[bytes]:
-    handle = (store / f"worker-{number}.lock").open("wb")
+    handle = open(store / f"worker-{number}.lock", "wb", opener=private)  # noqa: SIM115  held by the caller
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -36,6 +36,7 @@ from logweir.archive_table import (
 from logweir.batch import Batch
 from logweir.dates import OUTSIDE, Dates
 from logweir.errors import DestinationError, LogweirError
+from logweir.private import FileMode, rights
 from logweir.settings import LocalPath
 from logweir.units import Bytes, Duration
 from sinks.archive_columns import Classes, Columns, Part
@@ -75,6 +76,11 @@ class Archive(AwsAccess):
     """Where the archive is, and what goes into it."""
 
     path: LocalPath = Field(min_length=1, description="A directory, or s3://bucket/prefix.")
+    mode: FileMode | None = Field(
+        None,
+        description="In a directory, the rights of the files, such as 0640; its directories "
+        "get the same, and those who may read may enter them. As the process's umask says if left out.",
+    )
     takes: Literal["source", "kept"] = Field(
         "source",
         alias="from",
@@ -102,6 +108,9 @@ class Archive(AwsAccess):
         if not self.path.startswith("s3://") and (self.region or self.endpoint_url or self.access_key_id):
             msg = "region, endpoint_url and credentials go with a path under s3://"
             raise ValueError(msg)
+        if self.path.startswith("s3://") and self.mode is not None:
+            msg = "mode goes with a directory; who may read a bucket is said by its policy"
+            raise ValueError(msg)
         return self
 
     @model_validator(mode="before")
@@ -113,7 +122,7 @@ class Archive(AwsAccess):
 
     def store(self) -> Store:
         """Return where the table lies, and how it is opened: `open_table(store.place, store.options())`."""
-        return Bucket(self.path, self) if self.path.startswith("s3://") else Directory(self.path)
+        return Bucket(self.path, self) if self.path.startswith("s3://") else Directory(self.path, rights(self.mode))
 
 
 class ArchiveDestination:
@@ -218,6 +227,7 @@ class ArchiveDestination:
         """Return the table as it is now."""
         if self._table is None:
             place, options = self._store.place, self._options()
+            self._store.prepare()
             self._table = open_table(place, options) or create_table(place, options)
             complete_table(self._table)
         else:

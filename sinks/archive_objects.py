@@ -18,7 +18,9 @@ from typing import IO, Any, Protocol
 from uuid import uuid4
 
 from logweir.archive_table import LOG
-from sinks.archive_stores import Bucket, Store, below, make
+from logweir.private import set_mode
+from sinks.archive_paths import below
+from sinks.archive_stores import Bucket, Directory, Store, make
 from sinks.durable import sync
 
 _SPOOL_BYTES = 8_000_000
@@ -66,7 +68,8 @@ class Objects(Protocol):
 
 def objects_of(store: Store) -> Objects:
     """Return the files of the table that lies in this place."""
-    return BucketObjects(store) if isinstance(store, Bucket) else DirectoryObjects(Path(store.place))
+    mode = store.mode if isinstance(store, Directory) else None
+    return BucketObjects(store) if isinstance(store, Bucket) else DirectoryObjects(Path(store.place), mode)
 
 
 class DirectoryObjects:
@@ -74,10 +77,12 @@ class DirectoryObjects:
 
     Args:
         path: The table's directory.
+        mode: The rights of its files; None for those that the umask gives.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: int | None = None) -> None:
         self._path = path
+        self._mode = mode
 
     def read(self, path: str) -> bytes | None:
         """Read a file."""
@@ -95,7 +100,7 @@ class DirectoryObjects:
         """Link a file that is whole to the name."""
         file = below(self._path, path)
         try:
-            with _whole(file, body) as whole:
+            with _whole(file, body, self._mode) as whole:
                 os.link(whole, file)
         except FileExistsError:
             return False
@@ -105,7 +110,7 @@ class DirectoryObjects:
     def replace(self, path: str, body: bytes) -> None:
         """Rename a file that is whole to the name."""
         file = below(self._path, path)
-        with _whole(file, body) as whole:
+        with _whole(file, body, self._mode) as whole:
             whole.rename(file)
         sync(file.parent)
 
@@ -113,9 +118,10 @@ class DirectoryObjects:
     def write(self, path: str) -> Iterator[IO[bytes]]:
         """Write to the disk."""
         file = below(self._path, path)
-        make(file.parent)
+        make(file.parent, self._mode)
         try:
             with file.open("wb") as handle:
+                set_mode(handle.fileno(), self._mode)
                 yield handle
                 handle.flush()
                 os.fsync(handle.fileno())
@@ -279,11 +285,12 @@ class _Ranges(io.RawIOBase):
 
 
 @contextmanager
-def _whole(file: Path, body: bytes) -> Iterator[Path]:
+def _whole(file: Path, body: bytes, mode: int | None) -> Iterator[Path]:
     """Write a file beside another, and give its path; at the end of the block it is gone, unless it was renamed."""
     whole = file.with_name(f".{uuid4()}.tmp")
     try:
         with whole.open("wb") as handle:
+            set_mode(handle.fileno(), mode)
             handle.write(body)
             handle.flush()
             os.fsync(handle.fileno())

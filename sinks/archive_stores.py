@@ -18,6 +18,8 @@ from uuid import uuid4
 
 from logweir.archive_table import LOG, is_inside
 from logweir.errors import DestinationError
+from logweir.private import make_directory, of_directory, set_mode
+from sinks.archive_paths import below
 from sinks.aws import AwsAccess, s3_client, session
 from sinks.destination import Delivered, Hold, Probed, Retry
 from sinks.durable import sync
@@ -55,6 +57,14 @@ class Store(Protocol):
 
     def options(self) -> dict[str, str]:
         """Return what delta-rs, and Polars, have to know to open the table: credentials and the address.
+
+        Raises:
+            Exception: Which `failed` reads.
+        """
+        ...
+
+    def prepare(self) -> None:
+        """Make the place for a table, if it needs any.
 
         Raises:
             Exception: Which `failed` reads.
@@ -120,9 +130,11 @@ class Directory:
 
     Args:
         path: Of the table.
+        mode: The rights of its files; None for those that the umask gives.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, mode: int | None = None) -> None:
+        self.mode = mode
         self._path = Path(path).absolute()
         self.place = str(self._path)
         self._put: list[Path] = []
@@ -136,13 +148,21 @@ class Directory:
         """Return nothing."""
         return {}
 
+    def prepare(self) -> None:
+        """Make the table's directories where they have a mode; delta-rs makes its files in them by the umask."""
+        if self.mode is not None:
+            for directory in (self._path, self._path / LOG):
+                make_directory(directory, self.mode)
+                directory.chmod(of_directory(self.mode))
+
     def put(self, path: str, body: Any) -> None:
         """Write a file."""
         file = below(self._path, path)
         try:
-            self._named |= dict.fromkeys([*_made(file.parent), file.parent])
+            self._named |= dict.fromkeys([*_made(file.parent, self.mode), file.parent])
             self._put.append(file)
             with file.open("wb", buffering=0) as handle:
+                set_mode(handle.fileno(), self.mode)
                 rest = memoryview(body)
                 while rest:
                     rest = rest[handle.write(rest) :]
@@ -172,7 +192,7 @@ class Directory:
             entries = sorted(each.name for each in log.glob("*.json"))
             for name in entries:
                 if name > self._synced:
-                    sync(log / name)
+                    sync(log / name, self.mode)
             sync(log)
             self._synced = max([self._synced, *entries])
         except OSError as error:
@@ -287,6 +307,9 @@ class Bucket:
         region: str | None = found.get("BucketRegion")
         return region
 
+    def prepare(self) -> None:
+        """Have nothing to do."""
+
     def put(self, path: str, body: Any) -> None:
         """Put an object."""
         self._aws.connected().put_object(Bucket=self.bucket, Key=self.key(path), Body=bytes(body))
@@ -356,34 +379,18 @@ def _nearest(place: Path) -> Path:
     return place
 
 
-def below(table: Path, path: str) -> Path:
-    """Return where a file of a table lies: each of the archive's steps on the file system goes through here.
-
-    Args:
-        table: The table's directory, which may itself be a link.
-        path: Of the file, below the table.
-
-    Raises:
-        OSError: It lies elsewhere: by its path, or since a link stands there or above it.
-    """
-    file = table / path
-    if not is_inside(path) or not file.resolve().is_relative_to(table.resolve()):
-        raise OSError(errno.ELOOP, "leads out of the archive", str(file))
-    return file
-
-
-def make(directory: Path) -> None:
+def make(directory: Path, mode: int | None) -> None:
     """Make a directory and those above it, so that they last."""
-    for each in _made(directory):
+    for each in _made(directory, mode):
         sync(each)
 
 
-def _made(directory: Path) -> list[Path]:
+def _made(directory: Path, mode: int | None) -> list[Path]:
     """Make a directory and those above it; return the directories that have a new name in them."""
     if directory.exists():
         return []
     missing = [each for each in (directory, *directory.parents) if not each.exists()]
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory, mode)
     return [each.parent for each in missing]
 
 

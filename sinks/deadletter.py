@@ -20,6 +20,7 @@ import orjson
 from logweir.events import Events
 from logweir.head import NO_HEAD, Head, Headers
 from logweir.librdkafka import teller
+from logweir.private import close_to_others, make_private, private
 from logweir.times import rfc3339
 from sinks.durable import sync
 
@@ -126,8 +127,9 @@ class DirectoryDeadLetters:
         while True:
             file = self._file
             if file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                file = self._file = self._path.open("a+b", buffering=0)
+                make_private(self._path.parent)
+                file = self._file = open(self._path, "a+b", buffering=0, opener=private)  # noqa: SIM115  kept
+                close_to_others(file.fileno())
                 sync(self._path.parent)
             fcntl.flock(file, fcntl.LOCK_EX)
             if is_at(self._path, file):

@@ -22,6 +22,7 @@ from typing import Any, Literal, TypedDict
 from pydantic import Field, field_validator
 
 from logweir.errors import DestinationError
+from logweir.private import FileMode, make_directory, rights, set_mode
 from logweir.settings import LocalPath
 from logweir.units import Bytes, Duration
 from sinks.destination import Delivered, Getter, Hold, Limits, Outcome, Probed, Records, Retry
@@ -56,6 +57,12 @@ class File(CommonDestination):
         None, ge=1, description="Begin a new file with each such period of the clock (UTC), at the first record in it."
     )
 
+    mode: FileMode | None = Field(
+        None,
+        description="The rights of the files, such as 0640; directories that are created get "
+        "the same, and those who may read may enter them. As the process's umask says if left out.",
+    )
+
     @field_validator("path")
     @classmethod
     def _names_a_file(cls, value: str) -> str:
@@ -71,7 +78,7 @@ class File(CommonDestination):
     def open(self, getter: Callable[[str], Getter], resume: Any, *, partition: int = 0) -> FileDestination:  # noqa: ARG002
         """Return the destination. Each partition has a file of its own."""
         path = of_partition(self.path, partition)
-        return FileDestination(path, self.rotate_bytes, self.rotate_interval, resume)
+        return FileDestination(path, self.rotate_bytes, self.rotate_interval, resume, rights(self.mode))
 
 
 def of_partition(path: str, partition: int) -> Path:
@@ -101,6 +108,7 @@ class FileDestination:
         rotate_bytes: The largest size of a file.
         rotate_interval: The length in seconds of the periods that each have files of their own.
         resume: The last checkpoint.
+        mode: The rights of files; None for those that the umask gives.
     """
 
     limits = Limits()
@@ -108,9 +116,15 @@ class FileDestination:
     serial = True
 
     def __init__(
-        self, path: Path, rotate_bytes: int | None, rotate_interval: float | None, resume: Checkpoint | None
+        self,
+        path: Path,
+        rotate_bytes: int | None,
+        rotate_interval: float | None,
+        resume: Checkpoint | None,
+        mode: int | None = None,
     ) -> None:
         self._path = path
+        self._mode = mode
         self._rotate_bytes = rotate_bytes
         self._rotate_interval = rotate_interval
         self._resume = resume
@@ -190,7 +204,7 @@ class FileDestination:
         """Return the open file; the first time, what is newer than the checkpoint is taken back."""
         if self._descriptor is not None:
             return self._descriptor
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(self._path.parent, self._mode)
         # Before anything is taken back: that would be another's.
         self._lock.take()
         if self._resume is not None and self._resume["path"] == str(self._path):
@@ -198,8 +212,10 @@ class FileDestination:
         self._rotation = max([self._rotation, *_finished(self._path)])
         if self._resume is not None:
             self._rotation = max(self._rotation, self._resume["rotation"])
-        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        mode = 0o644 if self._mode is None else self._mode
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
         try:
+            set_mode(descriptor, self._mode)
             _end_line(descriptor)
             _sync_directory(self._path.parent)
         except OSError:

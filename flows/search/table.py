@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from logweir.archive_table import LOG, STATISTICS, checked_path, open_table
 from logweir.errors import LogweirError
-from sinks.archive_stores import below
+from sinks.archive_paths import below
 from sinks.http import ANSWER_SECONDS, CONNECT_SECONDS
 
 if TYPE_CHECKING:

@@ -31,6 +31,7 @@ from flows.sources.kafka_offsets import Key, Offsets
 from flows.sources.kafka_position import Position, in_cluster, is_same
 from flows.sources.kafka_topics import Found, Topic
 from logweir.errors import SourceError
+from logweir.private import private
 from logweir.recorded import version_of
 
 FILE = "positions.json"
@@ -188,7 +189,7 @@ class FirstPositions:
             yield
             return
         try:
-            with self._path.with_suffix(".lock").open("ab") as lock:
+            with open(self._path.with_suffix(".lock"), "ab", opener=private) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if self._path.exists():
                     self._read(self._path)
@@ -227,7 +228,7 @@ class FirstPositions:
         if self._path is None:
             return
         fresh = self._path.with_suffix(".new")
-        with fresh.open("w") as out:
+        with open(fresh, "w", opener=private) as out:
             out.write(self._to_json())
             out.flush()
             os.fsync(out.fileno())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ import orjson
 
 from logweir.secrecy import Secrets
 from sinks.destination import Hold, Retry
+from sinks.http_bounds import Deadline, UnusableAnswerError, bound, unpacked
 from sinks.proxies import WANTS_CREDENTIALS, UnusableVariable, proxy_for, unreadable
 from sinks.unreached import explain
 
@@ -113,6 +115,7 @@ class HttpClient:
         self._verify = verify
         self._connections = connections
         self._seconds = timeout or ANSWER_SECONDS
+        self._deadline = Deadline()
         self._lock = threading.Lock()
         self._made: httpx.Client | None = None
         self._proxied = ""
@@ -133,9 +136,11 @@ class HttpClient:
         secrets = self._secrets
         if headers is not None and (token := headers.get("authorization")):
             secrets = Secrets.of_headers({**self._secret, "authorization": token})
+        self._deadline.at = time.monotonic() + self._seconds + CONNECT_SECONDS
         try:
-            answer = client.request(method, self._url + path, content=body, headers=headers)
-        except httpx.DecodingError as error:
+            with client.stream(method, self._url + path, content=body, headers=headers) as answer:
+                content = unpacked(answer.iter_raw(), answer.headers.get("content-encoding", ""))
+        except UnusableAnswerError as error:
             return Retry(secrets.hide(f"unreadable answer: {error}"))
         except (httpx.TransportError, httpx.InvalidURL) as error:
             # httpx quotes a header that can't be sent.
@@ -144,7 +149,7 @@ class HttpClient:
                     return Hold(secrets.hide(issue))
                 case Retry(reason=reason):
                     return Retry(secrets.hide(reason))
-        response = Response(answer.status_code, answer.headers, answer.content, secrets)
+        response = Response(answer.status_code, answer.headers, content, secrets)
         # The answer's stream points back to the answer, which holds the request's body. Workers look for such cycles
         # so seldom that the bodies would fill the memory.
         answer.stream = httpx.ByteStream(b"")
@@ -184,8 +189,7 @@ class HttpClient:
             self._proxied = proxy.variable
             self._secret = {**self._secret, **proxy.credentials()}
             self._secrets = Secrets.of_headers(self._secret)
-        return httpx.Client(
-            headers=self._headers,
+        transport = httpx.HTTPTransport(
             verify=httpx.create_ssl_context(verify=self._verify),
             http2=False,
             # httpx raises where NO_PROXY has a range of IPv6, and knows no ranges.
@@ -193,5 +197,10 @@ class HttpClient:
             proxy=proxy and proxy.url,
             # One more for a health check beside the senders, which would else wait for one of theirs.
             limits=httpx.Limits(max_connections=self._connections + 1, max_keepalive_connections=self._connections),
+        )
+        return httpx.Client(
+            headers={"accept-encoding": "gzip", **self._headers},
+            transport=bound(transport, self._deadline),
+            trust_env=False,
             timeout=httpx.Timeout(self._seconds, connect=CONNECT_SECONDS),
         )

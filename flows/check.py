@@ -12,6 +12,7 @@ from itertools import groupby, product
 
 from flows.check_limits import limits_without_effect
 from flows.check_retention import never_deciding
+from flows.check_security import unguarded
 from flows.check_text import misread
 from flows.config import LoadedFlow
 from flows.document import Document, Finding, Path
@@ -63,6 +64,7 @@ def warnings(loaded: LoadedFlow) -> list[Finding]:
     found += _never_hidden(loaded)
     found += _not_unique(loaded)
     found += misread(document)
+    found += unguarded(loaded)
     if archive is not None:
         found += never_deciding(document, archive.retention, kinds if archive.takes_all else passing)
     every = [(placed.rule, placed.path) for some in (shared, *own.values()) for placed in some]

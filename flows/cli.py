@@ -155,7 +155,11 @@ def _report(
             }
             for each in findings
         ]
-        whole = {"ok": loaded is not None, "findings": listed, "flow": show(loaded.flow) if loaded else None}
+        whole = {
+            "ok": loaded is not None,
+            "findings": listed,
+            "flow": show(loaded.flow, loaded.document) if loaded else None,
+        }
         if answers is not None:
             whole["connections"] = [each.to_dict() for each in answers]
         say_json(whole)
@@ -163,7 +167,7 @@ def _report(
     for finding in findings:
         say(str(finding), err=True)
     if loaded:
-        say(f"{loaded.document.file}: ok\n\n{overview(loaded.flow)}")
+        say(f"{loaded.document.file}: ok\n\n{overview(loaded.flow, loaded.document)}")
     if answers is not None:
         from flows.connect import answers_text
 

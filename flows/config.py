@@ -13,7 +13,6 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    SecretStr,
     SerializeAsAny,
     TypeAdapter,
     ValidationError,
@@ -36,6 +35,7 @@ from logweir.units import Bytes, Duration
 from operators.redact_models import RedactSettings
 from operators.rule_models import BaseRule, Condition, Rule, Sampling, routing_rules
 from sinks import SINKS, load_sink
+from sinks.secret import HeaderSecret
 from sinks.settings import CommonDestination, DeliverySettings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -139,7 +139,7 @@ class StatusSettings(StrictModel):
     """Health, status and metrics by HTTP."""
 
     listen: Annotated[str, AfterValidator(_listen)] = Field("127.0.0.1:8080", description="Address and port.")
-    token: SecretStr | None = Field(
+    token: HeaderSecret | None = Field(
         None,
         description="What `Authorization: Bearer` must hold for /metrics and /api/status; without one, only this "
         "machine's own addresses can be listened on.",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from pydantic import BaseModel
 
 from flows.archiving import ARCHIVE, RetentionSettings
 from flows.config import Flow
+from flows.document import Document
+from logweir.settings import Substituted
 from logweir.terminal import visible
 from logweir.units import format_duration
 from operators.retention import ranked
@@ -25,26 +30,89 @@ _URL_PASSWORD = re.compile(r"(?<=://)[^/?#\s@]*(?:@[^/?#\s@]*)*@")
 _URL_QUERY = re.compile(r"([?&][^=&#\s]*(?:token|key|secret|password|signature|sig)[^=&#\s]*=)[^&#\s]*", re.IGNORECASE)
 
 
-def show(flow: Flow) -> dict[str, Any]:
-    """Return the flow as plain JSON values, with every secret masked."""
-    shown: dict[str, Any] = _masked(flow.model_dump(mode="json", by_alias=True))
+def show(flow: Flow, document: Document | None = None) -> dict[str, Any]:
+    """Return the flow as plain JSON values, with every secret masked.
+
+    Args:
+        flow: The flow.
+        document: Where it comes from: what variables have put into an address there is masked too.
+    """
+    given = _of_variables(flow, document)
+    shown: dict[str, Any] = _masked(flow.model_dump(mode="json", by_alias=True), given=given)
     return shown
 
 
-def _masked(value: Any, name: str = "") -> Any:
+def _of_variables(flow: Flow, document: Document | None) -> list[str]:
+    """Return what variables have put into addresses: any of it may be a secret, such as the path of a webhook.
+
+    Of an address that is wholly a variable's, that is what follows the host: the host is needed to tell it from others.
+    """
+    texts = list(_substituted(document.data)) if document is not None else []
+    texts += _of_environment(flow)
+    found = set()
+    for text in texts:
+        if "://" not in text:
+            continue
+        for piece in text.pieces:
+            found.add(_beyond_host(piece) if "://" in piece else piece)
+    return sorted((piece for piece in found if piece.strip("/")), key=len, reverse=True)
+
+
+def _beyond_host(address: str) -> str:
+    rest = address.partition("://")[2]
+    start = min((at for mark in "/?#" if (at := rest.find(mark)) >= 0), default=len(rest))
+    return rest[start:]
+
+
+def _substituted(value: Any) -> Iterator[Substituted]:
+    if isinstance(value, Substituted):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _substituted(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _substituted(each)
+
+
+def _of_environment(value: Any) -> Iterator[Substituted]:
+    """Give what the usual variables hold of settings that are left out."""
+    if isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            extra = field.json_schema_extra
+            variable = extra.get("env") if isinstance(extra, dict) else None
+            if variable and (text := os.environ.get(str(variable))):
+                yield Substituted(text, f"${{{variable}}}")
+            yield from _of_environment(getattr(value, name))
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _of_environment(each)
+
+
+def _masked(value: Any, name: str = "", given: Sequence[str] = ()) -> Any:
     if isinstance(value, dict):
-        return {key: _masked(each, str(key)) for key, each in value.items()}
+        return {key: _masked(each, str(key), given) for key, each in value.items()}
     if isinstance(value, list):
-        return [_masked(each, name) for each in value]
+        return [_masked(each, name, given) for each in value]
     if not isinstance(value, str) or not value:
         return value
     if _SECRET_NAME.search(name) and not _PUBLIC_NAME.search(name):
         return MASK
+    scheme, mark, rest = value.partition("://")
+    if mark:
+        for piece in given:
+            rest = rest.replace(piece, f"/{MASK}" if piece.startswith("/") else MASK)
+        value = scheme + mark + rest
     return _URL_QUERY.sub(rf"\g<1>{MASK}", _URL_PASSWORD.sub(f"{MASK}@", value))
 
 
-def overview(flow: Flow) -> str:
-    """Return the destinations, rules and policies as tables, the latter in the order in which they are asked."""
+def overview(flow: Flow, document: Document | None = None) -> str:
+    """Return the destinations, rules and policies as tables, the latter in the order in which they are asked.
+
+    Args:
+        flow: The flow.
+        document: Where it comes from, as `show` takes it.
+    """
     destinations = [
         (
             name,
@@ -77,18 +145,17 @@ def overview(flow: Flow) -> str:
     if rules:
         parts.append(table(("PRIORITY", "RULE", "TYPE", "ACTION", "ENABLED", "FOR"), rules))
     if flow.archive is not None:
-        parts += _archive(flow.archive.retention)
+        parts += _archive(flow.archive.retention, _of_variables(flow, document))
     return "\n\n".join(parts)
 
 
-def _archive(settings: RetentionSettings) -> list[str]:
+def _archive(settings: RetentionSettings, given: Sequence[str]) -> list[str]:
     """Return where the archive is, and how long what is kept in it, as tables."""
     archive, compaction = settings.archive, settings.compaction
     holds = ", ".join(each.name for each in settings.hold) or "none"
     compacted = f"every {format_duration(compaction.interval)}" if compaction.enabled else "by logweir compact"
-    place = table(
-        ("ARCHIVE", "FROM", "COMPACTION", "HOLDS"), [(str(_masked(archive.path)), archive.takes, compacted, holds)]
-    )
+    where = str(_masked(archive.path, given=given))
+    place = table(("ARCHIVE", "FROM", "COMPACTION", "HOLDS"), [(where, archive.takes, compacted, holds)])
     ordered = ranked(settings.policies)
     policies = [
         (str(each.priority), each.name, each.period, "yes" if each.enabled else "no", _taken(each)) for each in ordered

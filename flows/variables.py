@@ -28,7 +28,7 @@ def substitute(text: str, environment: Mapping[str, str]) -> tuple[str, list[str
         return text, []
     problems: list[str] = []
     pieces: list[str] = []
-    replaced = False
+    given: list[str] = []
     end = 0
     for match in _REFERENCE.finditer(text):
         pieces.append(text[end : match.start()])
@@ -36,14 +36,15 @@ def substitute(text: str, environment: Mapping[str, str]) -> tuple[str, list[str
         if match[1] is None:
             pieces.append("${")
             continue
-        replaced = True
+        given.append("")
         try:
-            pieces.append(_resolve(match[0], environment, text[match.start() :]))
+            given[-1] = _resolve(match[0], environment, text[match.start() :])
         except ValueError as error:
             problems.append(str(error))
+        pieces.append(given[-1])
     pieces.append(text[end:])
     joined = "".join(pieces)
-    return (Substituted(joined, text) if replaced else joined), problems
+    return (Substituted(joined, text, tuple(given)) if given else joined), problems
 
 
 def bare_name(text: str) -> str | None:

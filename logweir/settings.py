@@ -17,19 +17,22 @@ class Substituted(str):
     Args:
         text: The value.
         origin: Where it came from, as a person would write it, such as `${PORT}`.
+        pieces: What of the text variables or files have given; all of it when left out.
     """
 
     origin: str
-    __slots__ = ("origin",)
+    pieces: tuple[str, ...]
+    __slots__ = ("origin", "pieces")
 
-    def __new__(cls, text: str, origin: str) -> Self:
+    def __new__(cls, text: str, origin: str, pieces: tuple[str, ...] | None = None) -> Self:
         """Return the text, marked with its origin."""
         self = super().__new__(cls, text)
         self.origin = origin
+        self.pieces = (text,) if pieces is None else pieces
         return self
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
-        return type(self), (str(self), self.origin)
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str, tuple[str, ...]]]:
+        return type(self), (str(self), self.origin, self.pieces)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

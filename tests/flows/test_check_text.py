@@ -15,7 +15,7 @@ rules:
   - {name: r, type: regex, pattern: '%s'}
   - {name: f, type: field, field: message, operator: %s, value: '%s'}
 destinations:
-  out: {type: http, url: 'http://h', token: %s}
+  out: {type: http, url: 'https://h', token: %s}
 """
 
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NotRequired, TypedDict
 
+from flows.sources.zstandard_file import Zstandard
 from logweir.errors import SourceError
 
 HEAD_BYTES = 256
@@ -337,42 +338,4 @@ def _decompressed(path: Path, file: IO[bytes]) -> Callable[[int], bytes]:
 
         reader: Any = igzip.GzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]
         return reader.read  # type: ignore[no-any-return]
-    return _Zstandard(file).read
-
-
-class _Zstandard:
-    """Reads the frames of a file one after another; zstandard's own readers don't tell a file that ends too early."""
-
-    _PIECE = 16_384
-    """Of compressed bytes: all that they hold is in memory at once."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        import zstandard
-
-        self._file = file
-        self._context = zstandard.ZstdDecompressor()
-        self._frame: Any = None
-        self._text = bytearray()
-
-    def read(self, size: int) -> bytes:
-        """Return up to `size` bytes, nothing at the end."""
-        while not self._text:
-            data = self._file.read(self._PIECE)
-            if not data:
-                if self._frame is not None:
-                    msg = "the file ends in the midst of a frame"
-                    raise EOFError(msg)
-                return b""
-            self._take(data)
-        piece = bytes(self._text[:size])
-        del self._text[:size]
-        return piece
-
-    def _take(self, data: bytes) -> None:
-        while data:
-            if self._frame is None:
-                self._frame = self._context.decompressobj()
-            self._text += self._frame.decompress(data)
-            data = self._frame.unused_data if self._frame.eof else b""
-            if self._frame.eof:
-                self._frame = None
+    return Zstandard(file).read

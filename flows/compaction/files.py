@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from logweir.archive_table import directory
 from logweir.retention import expires, parse_period
@@ -46,6 +47,11 @@ class TableFile:
     """None where its writer kept no statistics."""
     first: str = ""
     """The least timestamp in it, spelt so that text sorts as time does; empty where it isn't known."""
+
+    @property
+    def place(self) -> str:
+        """Where it lies below the table, as a listing spells it: the log encodes paths as URLs do."""
+        return unquote(self.path)
 
 
 def partition_of(retention: str | None, day: date | None) -> Partition | None:

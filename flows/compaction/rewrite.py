@@ -76,7 +76,7 @@ def _batch_rows(parquet: pq.ParquetFile) -> int:
 def _opened(view: View, file: TableFile) -> pq.ParquetFile:
     import pyarrow.parquet as pq
 
-    source = view.objects.open(file.path, file.size)
+    source = view.objects.open(file.place, file.size)
     return pq.ParquetFile(source, pre_buffer=False, buffer_size=_READ_BYTES)
 
 

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from flows.compaction.view import View
 from logweir.archive_table import GRACE_SECONDS
@@ -41,8 +42,7 @@ def vacuum(view: View, grace: float, clock: Callable[[], float] = time.time, *, 
     # Listed before the table is read: what comes into the table meanwhile is seen to be in it.
     listed = [each for each in view.objects.listed() if each[0].endswith(_SUFFIX)]
     view.refresh()
-    needed = {path for files in view.partitions.values() for path in files} | set(view.foreign)
-    needed |= _lately_removed(view, now - grace)
+    needed = view.needed() | _lately_removed(view, now - grace)
     old = now - GRACE_SECONDS
     useless = [(path, size) for path, written, size in listed if path not in needed and written < old]
     useless += [(path, size) for path, written, size in view.objects.log() if is_left(path, written, now)]
@@ -69,5 +69,5 @@ def _lately_removed(view: View, since: float) -> set[str]:
         told = (entry.get("commitInfo") or [{}])[0].get("timestamp")
         if told is not None and told < since * 1000:
             break
-        removed.update(each["path"] for each in entry.get("remove", ()))
+        removed.update(unquote(each["path"]) for each in entry.get("remove", ()))
     return removed

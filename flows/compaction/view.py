@@ -112,6 +112,10 @@ class View:
         """The paths of files that are left alone."""
         return [path for some in self._foreign.values() for path in some]
 
+    def needed(self) -> set[str]:
+        """Return where all files of the table lie, as a listing spells it."""
+        return {file.place for some in (*self._partitions.values(), *self._foreign.values()) for file in some.values()}
+
     def schema(self) -> pa.Schema:
         """Return the columns that files hold: all but those of the partitions."""
         import pyarrow as pa

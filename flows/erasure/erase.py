@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from flows.archiving import FlowArchive
 from flows.compaction.execute import ERASED
@@ -260,7 +261,7 @@ class Eraser:
         report.files += len(files)
         report.bytes_before += sum(file.size for file, _ in files)
         report.bytes_after += sum(new.size for new in added)
-        self._delete([(file.path, file.size) for file, _ in files], report)
+        self._delete([(file.place, file.size) for file, _ in files], report)
 
     def _delete(self, files: Iterable[tuple[str, int]], report: Erasure) -> None:
         listed = list(files)
@@ -276,7 +277,7 @@ class Eraser:
 
     def _delete_useless(self, listed: Iterable[tuple[str, float, int]], report: Erasure) -> None:
         """Delete files that hold such records and aren't in the table, or say which may still come into it."""
-        needed = {path for files in self.view.partitions.values() for path in files} | set(self.view.foreign)
+        needed = self.view.needed()
         useless = [each for each in listed if each[0] not in needed and self._may_hold(*each)]
         young = [written for _, written, _ in useless if written >= self._clock() - GRACE_SECONDS]
         named = self._named_since(min(young)) if young else set()
@@ -290,7 +291,7 @@ class Eraser:
         """Return the files that commits since then have named: those aren't named again."""
         named: set[str] = set()
         for entry in self.view.entries():
-            named.update(each["path"] for name in ("add", "remove") for each in entry.get(name, ()))
+            named.update(unquote(each["path"]) for name in ("add", "remove") for each in entry.get(name, ()))
             told = (entry.get("commitInfo") or [{}])[0].get("timestamp")
             if told is not None and told < (since - GRACE_SECONDS) * 1000:
                 break
@@ -298,10 +299,11 @@ class Eraser:
 
     def _may_hold(self, path: str, written: float, size: int) -> bool:
         """Tell whether a file that isn't in the table holds such records; True where it can't be read."""
-        found = self._found.get(path)
+        spelt = path.replace("%", "%25")
+        found = self._found.get(spelt)
         if found is None or not found.erased:
             try:
-                found = self._count(TableFile(path, size, written, None))
+                found = self._count(TableFile(spelt, size, written, None))
             except FileNotFoundError:
                 return False
             except Exception:  # noqa: BLE001  whatever pyarrow raises at half a file

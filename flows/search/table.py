@@ -190,7 +190,7 @@ def _from_log(add: dict[str, Any], place: str) -> TableFile:
     values = add["partitionValues"]
     day = values.get("date")
     return TableFile(
-        path=checked_path(add["path"], place),
+        path=unquote(checked_path(add["path"], place)),
         size=add["size"],
         rows=said.get("numRecords"),
         retention=values.get("retention"),
@@ -209,7 +209,7 @@ def _known(bounds: dict[str, Any]) -> dict[str, Any]:
 
 def _file(action: dict[str, Any], place: str) -> TableFile:
     return TableFile(
-        path=checked_path(action["path"], place),
+        path=unquote(checked_path(action["path"], place)),
         size=action["size_bytes"],
         rows=action.get("num_records"),
         retention=action.get("partition.retention"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date
 from functools import partial
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from flows.archiving import FlowArchive
@@ -197,3 +199,20 @@ def test_steps_on_files(tmp_path: Path, path: str) -> None:
 def test_paths_of_the_table(path: str) -> None:
     """Paths as any writer of Delta Lake spells them are taken."""
     assert checked_path(path, "/archive") == path
+
+
+def test_paths_that_are_encoded(tmp_path: Path) -> None:
+    """A file under another program's class, whose path the log encodes, is found, and vacuum and erasure leave it."""
+    settings = archive(tmp_path / "mine", tmp_path / "flow", (0, 5))
+    theirs = pl.DataFrame(
+        {"retention": ["our own/class"], "date": [date(2026, 1, 1)], "id": ["x"], "raw": [b'{"id":"x"}']}
+    )
+    theirs.write_delta(str(tmp_path / "mine"), mode="append", delta_write_options={"schema_mode": "merge"})
+    view = View(settings.retention.archive.store())
+    view.load()
+    assert len(list(view.foreign)) == 1
+    later = at("2036-01-01")
+    assert vacuum(view, 0, later, dry_run=True).files == 0
+    vacuum(view, 0, later)
+    Eraser(settings, parse("id = 'x' or id = '1'"), later).erase()
+    assert sorted(json.loads(each)["id"] for each in find(settings)) == ["0", "2", "3", "4", "x"]

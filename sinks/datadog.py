@@ -39,6 +39,7 @@ from sinks.http import HttpClient, Response
 from sinks.members import members, written
 from sinks.secret import HeaderSecret
 from sinks.settings import CommonDestination, env_field
+from sinks.tls import Tls
 from sinks.trace import SPAN_DIGITS, TRACE_DIGITS, low_halves
 from sinks.window import TimeWindow
 
@@ -87,6 +88,7 @@ class Datadog(CommonDestination):
         description="Tags of every record, such as team:shop; each record's environment and version are added.",
     )
     validate_ssl: bool = Field(True, description="Check the server's certificate.")
+    tls: Tls | None = Field(None, description="Authorities and certificates of your own.")
     compression: bool | Literal["gzip", "zstd"] = Field(True, description="Compress request bodies; true is gzip.")
     oversize: Literal["dead_letter", "truncate"] = Field(
         "dead_letter", description="What becomes of a record over 1 MB: set it aside, or cut its message."
@@ -205,6 +207,7 @@ class DatadogDestination:
             settings.url or f"https://http-intake.logs.{settings.site}",
             {"dd-api-key": settings.api_key.get_secret_value()},
             verify=settings.validate_ssl,
+            tls=settings.tls,
             connections=settings.concurrency,
             setting="url" if settings.url else "site",
         )

@@ -39,6 +39,7 @@ from sinks.http import HttpClient, Response
 from sinks.members import members, written
 from sinks.secret import HeaderSecret, HeaderValue, check_names
 from sinks.settings import BatchSettings, CommonDestination, env_field, from_environment
+from sinks.tls import Tls
 
 MAX_REQUEST_BYTES = 100 * 1024 * 1024
 MAX_ID_BYTES = 512
@@ -99,6 +100,7 @@ class Elasticsearch(CommonDestination):
         "and a health check asks nothing else.",
     )
     validate_ssl: bool = Field(True, description="Check the server's certificate.")
+    tls: Tls | None = Field(None, description="Authorities and certificates of your own.")
     compression: bool | Literal["gzip"] = Field(True, description="Compress request bodies with gzip.")
     batch: BulkBatch = Field(default_factory=BulkBatch, description="When a request is sent.")
 
@@ -249,6 +251,7 @@ class ElasticsearchDestination:
             headers,
             hidden=params,
             verify=settings.validate_ssl,
+            tls=settings.tls,
             connections=settings.concurrency,
         )
 

@@ -33,6 +33,7 @@ from sinks.destination import Getter, Limits, Outcome, Probed, Records, probed
 from sinks.gcp_answers import read_answer
 from sinks.http import HttpClient, Response
 from sinks.settings import CommonDestination, env_field, from_environment
+from sinks.tls import Tls
 from sinks.trace import SPAN_DIGITS, TRACE_DIGITS, packed
 
 MAX_REQUEST_BYTES = 10_000_000
@@ -98,6 +99,7 @@ class Gcp(CommonDestination):
     )
     url: str = Field("https://logging.googleapis.com", description="Where to send, such as a private endpoint.")
     validate_ssl: bool = Field(True, description="Check the server's certificate.")
+    tls: Tls | None = Field(None, description="Authorities and certificates of your own.")
     compression: bool | Literal["gzip"] = Field(True, description="Compress request bodies with gzip.")
 
     @field_validator("url")
@@ -198,7 +200,9 @@ class GcpDestination:
         if self.compression:
             self._headers["content-encoding"] = self.compression
         self._tokens = Tokens(settings.credentials, settings.credentials_file)
-        self._client = HttpClient(settings.url, {}, verify=settings.validate_ssl, connections=settings.concurrency)
+        self._client = HttpClient(
+            settings.url, {}, verify=settings.validate_ssl, connections=settings.concurrency, tls=settings.tls
+        )
 
     def encode(self, records: Records) -> list[bytes]:
         """Return an entry for each record, whose jsonPayload is the record's own bytes."""

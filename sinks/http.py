@@ -21,6 +21,7 @@ from logweir.secrecy import Secrets
 from sinks.destination import Hold, Retry
 from sinks.http_bounds import Deadline, UnusableAnswerError, bound, unpacked
 from sinks.proxies import WANTS_CREDENTIALS, UnusableVariable, proxy_for, unreadable
+from sinks.tls import Tls, UnusableTlsError, authorities
 from sinks.unreached import explain
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class HttpClient:
         hidden: Further secrets that requests hold, such as in a query, by their names.
         timeout: Seconds to wait for an answer; ANSWER_SECONDS when left out.
         setting: Name of the setting that the address comes from, for what a person is told.
+        tls: How connections are encrypted, beyond the usual.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class HttpClient:
         hidden: Mapping[str, str] = _NONE,
         timeout: float | None = None,
         setting: str = "url",
+        tls: Tls | None = None,
     ) -> None:
         self._url = url.rstrip("/")
         self._setting = setting
@@ -113,6 +116,9 @@ class HttpClient:
         """What is secret, as headers."""
         self._secrets = Secrets.of_headers(self._secret)
         self._verify = verify
+        self._tls = tls
+        named = tls and tls.server_name
+        self._extensions = {"sni_hostname": named} if named else None
         self._connections = connections
         self._seconds = timeout or ANSWER_SECONDS
         self._deadline = Deadline()
@@ -138,7 +144,9 @@ class HttpClient:
             secrets = Secrets.of_headers({**self._secret, "authorization": token})
         self._deadline.at = time.monotonic() + self._seconds + CONNECT_SECONDS
         try:
-            with client.stream(method, self._url + path, content=body, headers=headers) as answer:
+            with client.stream(
+                method, self._url + path, content=body, headers=headers, extensions=self._extensions
+            ) as answer:
                 content = unpacked(answer.iter_raw(), answer.headers.get("content-encoding", ""))
         except UnusableAnswerError as error:
             return Retry(secrets.hide(f"unreadable answer: {error}"))
@@ -168,7 +176,7 @@ class HttpClient:
         with self._lock:
             try:
                 self._made = self._made or self._connected()
-            except UnusableVariable as error:
+            except (UnusableVariable, UnusableTlsError) as error:
                 return Hold(str(error))
             except OSError as error:
                 return Hold(unreadable("SSL_CERT_FILE" if os.environ.get("SSL_CERT_FILE") else "SSL_CERT_DIR", error))
@@ -179,6 +187,7 @@ class HttpClient:
 
         Raises:
             UnusableVariable: A variable of the environment names no proxy that can be used.
+            UnusableTlsError: A file of `tls` is of no use.
             OSError: The authorities to trust can't be read.
         """
         # Here, not above: `logweir check` reads settings and sends nothing.
@@ -189,8 +198,11 @@ class HttpClient:
             self._proxied = proxy.variable
             self._secret = {**self._secret, **proxy.credentials()}
             self._secrets = Secrets.of_headers(self._secret)
+        context = authorities(self._tls, verify=self._verify) or httpx.create_ssl_context(verify=self._verify)
+        if self._tls is not None:
+            self._tls.apply(context)
         transport = httpx.HTTPTransport(
-            verify=httpx.create_ssl_context(verify=self._verify),
+            verify=context,
             http2=False,
             # httpx raises where NO_PROXY has a range of IPv6, and knows no ranges.
             trust_env=False,

@@ -33,6 +33,7 @@ from sinks.destination import (
 from sinks.http import HttpClient, Response
 from sinks.secret import HeaderSecret, HeaderValue, authorization, check_credentials, check_names
 from sinks.settings import CommonDestination
+from sinks.tls import Tls
 
 _CONTENT_TYPES = {"ndjson": "application/x-ndjson", "array": "application/json"}
 _OWN_HEADERS = {"connection", "content-encoding", "content-length", "host", "transfer-encoding", "upgrade"}
@@ -68,6 +69,7 @@ class HttpEndpoint(CommonDestination):
     password: SecretStr | None = Field(None, description="The user's password.")
     token: HeaderSecret | None = Field(None, description="Token for bearer authentication.")
     validate_ssl: bool = Field(True, description="Check the server's certificate.")
+    tls: Tls | None = Field(None, description="Authorities and certificates of your own.")
     compression: bool | Literal["gzip", "zstd"] = Field(
         False, description="Compress request bodies, which not every receiver understands; true is gzip."
     )
@@ -140,6 +142,7 @@ class HttpEndpointDestination:
             f"{parts.scheme}://{parts.netloc}",
             own | credentials,
             verify=settings.validate_ssl,
+            tls=settings.tls,
             connections=settings.concurrency,
         )
 

@@ -34,6 +34,7 @@ from sinks.loki_entries import SECOND, Entries
 from sinks.loki_streams import MAX_LABEL_VALUE_BYTES, Streams
 from sinks.secret import HeaderSecret, authorization, check_credentials
 from sinks.settings import CommonDestination, env_field
+from sinks.tls import Tls
 from sinks.trace import TRACE_FIELDS
 from sinks.window import TimeWindow, set_aside
 
@@ -96,6 +97,7 @@ class Loki(CommonDestination):
         "sets it aside if Loki refuses it; dead_letter sets it aside at once.",
     )
     validate_ssl: bool = Field(True, description="Check the server's certificate.")
+    tls: Tls | None = Field(None, description="Authorities and certificates of your own.")
     compression: bool | Literal["gzip"] = Field(True, description="Compress request bodies with gzip.")
 
     @field_validator("url")
@@ -194,6 +196,7 @@ class LokiDestination:
             settings.url,
             authorization(settings.username, settings.password, settings.token),
             verify=settings.validate_ssl,
+            tls=settings.tls,
             connections=settings.concurrency,
         )
 

@@ -27,6 +27,7 @@ from sinks.otlp_protobuf import ProtobufEncoder
 from sinks.otlp_record import FIELDS, Mapper
 from sinks.secret import HeaderValue, check_names
 from sinks.settings import CommonDestination, env_field
+from sinks.tls import Tls
 
 MAX_REQUEST_BYTES = 15_000_000
 """Before compression: what Honeycomb takes, and less than the Collector does."""
@@ -62,6 +63,7 @@ class Otlp(CommonDestination):
         description="Attributes of every resource, such as cloud.region; what a record says itself goes before.",
     )
     validate_ssl: bool = Field(True, description="Check the server's certificate.")
+    tls: Tls | None = Field(None, description="Authorities and certificates of your own.")
     compression: bool | Literal["gzip", "zstd"] = Field(True, description="Compress request bodies; true is gzip.")
 
     @field_validator("url")
@@ -125,7 +127,9 @@ class OtlpDestination:
         self._headers = {"content-type": self._encoder.content_type}
         if self.compression:
             self._headers["content-encoding"] = self.compression
-        self._client = HttpClient(settings.url, headers, verify=settings.validate_ssl, connections=settings.concurrency)
+        self._client = HttpClient(
+            settings.url, headers, verify=settings.validate_ssl, connections=settings.concurrency, tls=settings.tls
+        )
 
     def encode(self, records: Records) -> list[bytes]:
         """Return the records as log records, each with its resource before it."""

@@ -33,6 +33,7 @@ from sinks.http import HttpClient, Response
 from sinks.secret import HeaderSecret
 from sinks.settings import CommonDestination, env_field
 from sinks.splunk_answers import NO_ACKNOWLEDGEMENT, NO_DATA, EventNumbers, Reply, read_answer
+from sinks.tls import Tls
 
 FIRST_POLL_SECONDS = 0.1
 LONGEST_POLL_SECONDS = 5.0
@@ -64,6 +65,7 @@ class Splunk(CommonDestination):
     sourcetype: str = Field("_json", min_length=1, description="The events' source type.")
     host: str | None = Field(None, description="The host of records that name none in `context.host`.")
     validate_ssl: bool = Field(True, description="Check the server's certificate.")
+    tls: Tls | None = Field(None, description="Authorities and certificates of your own.")
     compression: bool | Literal["gzip"] = Field(True, description="Compress request bodies with gzip.")
     ack: bool = Field(
         False, description="Count a record as delivered only once it is indexed; the token must have acknowledgement."
@@ -133,6 +135,7 @@ class SplunkDestination:
             settings.url,
             {"authorization": f"Splunk {settings.token.get_secret_value()}"},
             verify=settings.validate_ssl,
+            tls=settings.tls,
             connections=settings.concurrency,
         )
 

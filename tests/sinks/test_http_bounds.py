@@ -110,7 +110,11 @@ def test_a_byte_at_a_time(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (b"Content-Encoding: zstd", b"\x28\xb5\x2f\xfd", "its Content-Encoding is 'zstd', and gzip was asked for"),
         (b"Content-Encoding: gzip", b"no gzip", "it can't be unpacked: Error -3"),
-        (b"Content-Encoding: gzip", gzip.compress(b"cut off" * 100, mtime=0)[:-9], "it can't be unpacked: it is cut off"),
+        (
+            b"Content-Encoding: gzip",
+            gzip.compress(b"cut off" * 100, mtime=0)[:-9],
+            "it can't be unpacked: it is cut off",
+        ),
     ],
     ids=["another way", "no gzip", "cut off"],
 )

@@ -90,6 +90,7 @@ def test_every_setting_is_described(model: type[BaseModel]) -> None:
                 "lines",
                 "rotation",
                 "samples",
+                "zstandard_file",
             },
         ),
         ("sinks", SINKS, None),
